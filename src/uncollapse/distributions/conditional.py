@@ -1,0 +1,118 @@
+"""The one type of this room, Conditional, its three roles, and what a distribution can do."""
+from enum import Enum
+from typing import Any, ClassVar
+
+from torch import Size, Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.constraints import Constraint
+from zuko.lazy import LazyDistribution
+
+from uncollapse.parts import Part
+
+Conditional = LazyDistribution
+"""A module whose forward(c=None) returns a torch Distribution: zuko's own type."""
+
+
+class Density(Enum):
+    """What `log_prob` of a conditional distribution is; objectives and evaluations refuse what they cannot use."""
+
+    EXACT = "the exact log density"
+    BOUND = "a bound in place of it, with which importance weights stay valid"
+    RATIO = "an estimate of a ratio only, no bound in any direction"
+    SAMPLES = "nothing: it can only be sampled"
+
+
+class Prior(Part, Conditional):
+    """p(z): forward() returns a distribution with batch shape [] and event shape [L].
+
+    Args:
+        features: Size L of the latent.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("features",)
+    density: ClassVar[Density] = Density.EXACT
+    support: Constraint = constraints.real
+
+    def __init__(self, features: int):
+        super().__init__()
+        if features < 1:
+            raise ValueError(f"expected a latent of at least 1 feature, came {features}")
+        self.features = features
+
+    def forward(self, c: Any = None) -> Distribution:
+        raise NotImplementedError
+
+
+class Likelihood(Part, Conditional):
+    """p(x|z): forward(z) takes z [..., L] and returns a distribution with batch shape [...] and the data's event shape.
+
+    Its `log_prob` is the exact log density (or mass) in nats with all constants, summed over the data's dimensions.
+
+    Args:
+        features: Size L of the latent.
+        shape: Shape of one observation.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("features", "shape")
+    levels: int | None = None  # discrete data lie on the grid k / (levels - 1) in [0, 1]; None: real numbers
+
+    def __init__(self, features: int, shape: Size):
+        super().__init__()
+        self.features, self.shape = features, Size(shape)
+
+    def forward(self, c: Any = None) -> Distribution:
+        raise NotImplementedError
+
+    def check(self, x: Tensor) -> None:
+        """Refuse data that this likelihood gives no density to.
+
+        Raises:
+            ValueError: If a value lies outside the likelihood's range, or is not finite.
+        """
+        if x.shape[1:] != self.shape:
+            raise ValueError(f"expected observations of shape {tuple(self.shape)}, came {tuple(x.shape[1:])}")
+        if not x.isfinite().all():
+            raise ValueError(f"expected finite numbers, came {int((~x.isfinite()).sum())} that are NaN or infinite")
+        if self.levels is None:
+            return
+        grid = x * (self.levels - 1)
+        if x.min() < 0 or x.max() > 1 or (grid - grid.round()).abs().max() > 1e-3:
+            raise ValueError(
+                f"{type(self).__name__} expects {self.levels} levels k/{self.levels - 1} in [0, 1], came values from "
+                f"{float(x.min()):.4g} to {float(x.max()):.4g}, {x[:100].unique().numel()} different ones in the first "
+                f"{min(len(x), 100)} observations; write {self.instead}"
+            )
+
+    instead: ClassVar[str] = "--likelihood Gaussian for real numbers"
+
+
+class Posterior(Part, Conditional):
+    """q(z|x), in two halves, so that variational parameters can also be free (variational EM) or refined.
+
+    Args:
+        features: Size L of the latent.
+        shape: Shape of one observation.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("features", "shape")
+    density: ClassVar[Density] = Density.EXACT
+    support: Constraint = constraints.real
+
+    def __init__(self, features: int, shape: Size):
+        super().__init__()
+        self.features, self.shape = features, Size(shape)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Variational parameters of each observation: x [B, *shape] to [B, P]."""
+        raise NotImplementedError
+
+    def at(self, parameters: Tensor) -> Distribution:
+        """The member of the family with these parameters: [B, P] to batch shape [B], event shape [L]."""
+        raise NotImplementedError
+
+    def widen(self, parameters: Tensor, factor: float) -> Tensor:
+        """The parameters of the member whose scale is `factor` times as large: [B, P] to [B, P]."""
+        raise NotImplementedError(f"{type(self).__name__} has no scale to widen; take the posterior itself as proposal")
+
+    def forward(self, c: Any = None) -> Distribution:
+        return self.at(self.encode(c))

@@ -1,0 +1,159 @@
+"""torch Distributions for the hot path: unvalidated, few kernels, their noise drawn by global row (see `uncollapse.noise`)."""
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Size, Tensor
+from torch.autograd import Function
+from torch.distributions import Distribution, MultivariateNormal, constraints
+
+from uncollapse import noise
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Unvalidated(Distribution):
+    """A distribution whose values are checked once, at the data's door, and never in a step."""
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(self, batch: Size, event: Size):
+        super().__init__(batch, event, validate_args=False)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+
+class StandardNormal(Unvalidated):
+    """N(0, I) with event shape [L]; `like` says on which device and in which precision."""
+
+    support = constraints.independent(constraints.real, 1)
+    has_rsample = True
+
+    def __init__(self, features: int, like: Tensor):
+        self.like = like
+        super().__init__(Size(), Size((features,)))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.like.new_zeros(self.event_shape)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.like.new_ones(self.event_shape)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        return noise.normal(shape, self.like, batch=-2 if len(shape) > 1 else -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -0.5 * (value.square().sum(-1) + self.event_shape[0] * LOG_2PI)
+
+    def entropy(self) -> Tensor:
+        return self.like.new_tensor(0.5 * self.event_shape[0] * (1 + LOG_2PI))
+
+
+class DiagonalNormal(Unvalidated):
+    """N(loc, diag exp(2 log_scale)) with event shape [L]; loc and log_scale [..., L]."""
+
+    support = constraints.independent(constraints.real, 1)
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, log_scale: Tensor):
+        self.loc, self.log_scale = loc, log_scale
+        super().__init__(loc.shape[:-1], loc.shape[-1:])
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.log_scale.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        return (2 * self.log_scale).exp()
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        eps = noise.normal(shape, self.loc, batch=-2 if len(shape) > 1 else -1)
+        return torch.addcmul(self.loc, eps, self.stddev)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        eps = (value - self.loc) * torch.exp(-self.log_scale)
+        return -0.5 * eps.square().sum(-1) - self.log_scale.sum(-1) - 0.5 * self.event_shape[0] * LOG_2PI
+
+    def entropy(self) -> Tensor:
+        return self.log_scale.sum(-1) + 0.5 * self.event_shape[0] * (1 + LOG_2PI)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "DiagonalNormal":
+        shape = Size(batch_shape) + self.event_shape
+        return DiagonalNormal(self.loc.expand(shape), self.log_scale.expand(shape))
+
+
+class CholeskyNormal(MultivariateNormal):
+    """N(loc, S Sᵀ) with a lower triangular S, Σ^(1/2) in z = μ + Σ^(1/2) ε: loc [..., L], scale_tril [..., L, L]."""
+
+    def __init__(self, loc: Tensor, scale_tril: Tensor):
+        super().__init__(loc, scale_tril=scale_tril, validate_args=False)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        eps = noise.normal(shape, self.loc, batch=-2 if len(shape) > 1 else -1)
+        return self.loc + torch.einsum("...ij,...j->...i", self._unbroadcasted_scale_tril, eps)
+
+
+class BernoulliField(Unvalidated):
+    """Independent Bernoulli variables over an event of any shape, by their logits [..., *event]; values 0 or 1."""
+
+    def __init__(self, logits: Tensor, event: Size):
+        self.logits = logits
+        super().__init__(logits.shape[: logits.dim() - len(event)], event)
+
+    @property
+    def support(self) -> Any:
+        return constraints.independent(constraints.boolean, len(self.event_shape))
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.sigmoid(self.logits)
+
+    @property
+    def mode(self) -> Tensor:
+        return (self.logits > 0).to(self.logits)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        with torch.no_grad():
+            u = noise.uniform(shape, self.logits, batch=-1 - len(self.event_shape) if len(shape) > len(self.event_shape) else 0)
+            return (u < self.mean).to(self.logits)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        n = len(self.event_shape)
+        logits, x = self.logits.flatten(-n), value.to(self.logits.dtype).flatten(-n)
+        return _BernoulliLogProb.apply(logits.expand(torch.broadcast_shapes(logits.shape, x.shape)), x)
+
+    def entropy(self) -> Tensor:
+        p = self.mean
+        return (F.softplus(self.logits) - p * self.logits).flatten(-len(self.event_shape)).sum(-1)
+
+
+class _BernoulliLogProb(Function):
+    """Σ_d x_d l_d − log(1 + exp l_d), its gradient x − sigmoid(l) as one expression instead of a chain of saved ones."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, x)
+        return (x * logits - F.softplus(logits)).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        logits, x = ctx.saved_tensors
+        return (x - torch.sigmoid(logits)) * gradients[0].unsqueeze(-1), None

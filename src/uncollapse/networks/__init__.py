@@ -1,0 +1,6 @@
+"""Networks: plain modules from one shape to another, with no probability in them."""
+from uncollapse.networks.base import Factory, Network
+from uncollapse.networks.conv import ConvDecoder, ConvEncoder
+from uncollapse.networks.mlp import MLP, Bias, GatedLinear, GatedMLP
+
+__all__ = ["MLP", "Bias", "ConvDecoder", "ConvEncoder", "Factory", "GatedLinear", "GatedMLP", "Network"]

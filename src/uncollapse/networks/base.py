@@ -1,0 +1,39 @@
+"""The base class of networks: a module from one shape to another, with no probability in it."""
+from collections.abc import Callable
+from math import prod
+from typing import ClassVar
+
+from torch import Size, Tensor, nn
+
+from uncollapse.parts import Part
+
+
+class Network(Part, nn.Module):
+    """A map of tensors [..., *input] to tensors [..., *output], with any leading dimensions.
+
+    Args:
+        input: Shape of one input.
+        output: Shape of one output.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("input", "output")
+
+    def __init__(self, input: Size, output: Size):
+        super().__init__()
+        self.input, self.output = Size(input), Size(output)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """[..., *input] to [..., prod(input)]."""
+        return x if len(self.input) == 1 else x.reshape(*self.leading(x), prod(self.input))
+
+    def leading(self, x: Tensor) -> Size:
+        """The leading dimensions of an input."""
+        return x.shape[: x.dim() - len(self.input)]
+
+    def shaped(self, y: Tensor) -> Tensor:
+        """[..., prod(output)] to [..., *output]."""
+        return y if len(self.output) == 1 else y.reshape(*y.shape[:-1], *self.output)
+
+
+Factory = Callable[[Size, Size], Network]
+"""What a part that needs a network is given: shape in and shape out, to network."""
