@@ -1,1 +1,105 @@
-"""What a data set is to the rest of the house: three splits of tensors, and what their numbers mean."""
+"""One split of a data set: numbered observations, of which a batch is an index draw."""
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Size, Tensor
+
+from uncollapse.data.lazy import Readable, read, tensorable
+
+Draw = Callable[[Tensor], Tensor]
+"""What makes a split stochastic: from x [B, *shape] to a random x of that shape, anew at each call."""
+
+_SLICE = 2**22  # numbers that are looked at together where a whole split is passed through
+
+
+class Source:
+    """One split: values in memory, on any device, or in a memory map, of which only what a batch needs is read.
+
+    An observation is x = values * scale, then `draw` if given.
+
+    Args:
+        values: [N, *shape], of any type: a tensor, a memory map, or anything with a shape that is read by index.
+        labels: [N] integers, or None.
+        scale: What the stored values are multiplied by.
+        draw: Dynamic binarisation or dequantisation, at each reading anew.
+
+    Raises:
+        ValueError: If there is not one label for each observation.
+
+    Example:
+        >>> source = Source(torch.arange(12, dtype=torch.uint8).reshape(6, 2), scale=0.5)
+        >>> source.batch(torch.tensor([5, 0]))
+        tensor([[5.0000, 5.5000],
+                [0.0000, 0.5000]])
+    """
+
+    def __init__(
+        self, values: Tensor | Readable, labels: Tensor | None = None, scale: float = 1.0, draw: Draw | None = None
+    ):
+        if labels is not None and len(labels) != values.shape[0]:
+            raise ValueError(f"expected one label for each of {values.shape[0]} observations, came {len(labels)} labels")
+        self.values, self.labels, self.scale, self.draw = values, labels, scale, draw
+        self.shape = Size(values.shape[1:])
+        self.device = values.device if isinstance(values, Tensor) else torch.device("cpu")
+        self.dtype: torch.dtype | None = None
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def __repr__(self) -> str:
+        where = f"in memory on {self.device}" if self.in_memory else "in a memory map"
+        return f"Source({len(self)} of {tuple(self.shape)}, {where})"
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the values lie in memory as a tensor."""
+        return isinstance(self.values, Tensor)
+
+    def batch(self, index: Tensor) -> Tensor:
+        """The observations of these numbers: [B] int64 to [B, *shape], floating, on the split's device."""
+        x = self._scaled(self._read(index))
+        return x if self.draw is None else self.draw(x)
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All observations in order, `size` at a time; the last batch may be shorter."""
+        for index in torch.arange(len(self)).split(size):
+            yield self.batch(index)
+
+    def all(self) -> Tensor:
+        """All observations as one tensor [N, *shape], which takes the memory that it takes."""
+        return torch.cat(list(self.batches(self._slice)))
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> "Source":
+        """The split on a device: values in memory are moved and scaled once, those of a memory map batch by batch."""
+        if isinstance(self.values, Tensor):
+            moved = self.values.to(device=device, dtype=dtype)
+            source = Source(moved if self.scale == 1.0 else moved * self.scale, self.labels, draw=self.draw)
+        else:
+            source = Source(self.values, self.labels, self.scale, self.draw)
+        source.device, source.dtype = torch.device(device), dtype
+        return source
+
+    def limits(self) -> tuple[float, float]:
+        """The least and the greatest value (before `draw`), of all observations.
+
+        Example:
+            >>> Source(torch.tensor([[0.0, 3.0], [-2.0, 1.0]])).limits()
+            (-2.0, 3.0)
+        """
+        slices = [self._scaled(self._read(index)) for index in torch.arange(len(self)).split(self._slice)]
+        return min(float(x.min()) for x in slices), max(float(x.max()) for x in slices)
+
+    @property
+    def _slice(self) -> int:
+        return max(1, _SLICE // max(1, self.shape.numel()))
+
+    def _read(self, index: Tensor) -> Tensor:
+        if isinstance(self.values, Tensor):
+            return self.values.index_select(0, index.to(self.values.device))
+        rows = index.cpu().numpy().astype(np.int64)
+        return torch.from_numpy(tensorable(read(self.values, rows))).to(self.device)
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        x = values.to(self.dtype or torch.get_default_dtype())
+        return x if self.scale == 1.0 else x * self.scale

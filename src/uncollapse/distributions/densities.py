@@ -1,11 +1,9 @@
-"""torch Distributions for the hot path: unvalidated, few kernels, their noise drawn by global row (see `uncollapse.noise`)."""
+"""torch Distributions over latents: unvalidated, few kernels, their noise drawn by global row (see `uncollapse.noise`)."""
 import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Size, Tensor
-from torch.autograd import Function
 from torch.distributions import Distribution, MultivariateNormal, constraints
 
 from uncollapse import noise
@@ -104,56 +102,3 @@ class CholeskyNormal(MultivariateNormal):
         shape = self._extended_shape(sample_shape)
         eps = noise.normal(shape, self.loc, batch=-2 if len(shape) > 1 else -1)
         return self.loc + torch.einsum("...ij,...j->...i", self._unbroadcasted_scale_tril, eps)
-
-
-class BernoulliField(Unvalidated):
-    """Independent Bernoulli variables over an event of any shape, by their logits [..., *event]; values 0 or 1."""
-
-    def __init__(self, logits: Tensor, event: Size):
-        self.logits = logits
-        super().__init__(logits.shape[: logits.dim() - len(event)], event)
-
-    @property
-    def support(self) -> Any:
-        return constraints.independent(constraints.boolean, len(self.event_shape))
-
-    @property
-    def mean(self) -> Tensor:
-        return torch.sigmoid(self.logits)
-
-    @property
-    def mode(self) -> Tensor:
-        return (self.logits > 0).to(self.logits)
-
-    @property
-    def variance(self) -> Tensor:
-        return self.mean * (1 - self.mean)
-
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        shape = self._extended_shape(sample_shape)
-        with torch.no_grad():
-            u = noise.uniform(shape, self.logits, batch=-1 - len(self.event_shape) if len(shape) > len(self.event_shape) else 0)
-            return (u < self.mean).to(self.logits)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        n = len(self.event_shape)
-        logits, x = self.logits.flatten(-n), value.to(self.logits.dtype).flatten(-n)
-        return _BernoulliLogProb.apply(logits.expand(torch.broadcast_shapes(logits.shape, x.shape)), x)
-
-    def entropy(self) -> Tensor:
-        p = self.mean
-        return (F.softplus(self.logits) - p * self.logits).flatten(-len(self.event_shape)).sum(-1)
-
-
-class _BernoulliLogProb(Function):
-    """Σ_d x_d l_d − log(1 + exp l_d), its gradient x − sigmoid(l) as one expression instead of a chain of saved ones."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(logits, x)
-        return (x * logits - F.softplus(logits)).sum(-1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        logits, x = ctx.saved_tensors
-        return (x - torch.sigmoid(logits)) * gradients[0].unsqueeze(-1), None

@@ -1,0 +1,63 @@
+"""What a data set is to the rest of the house: three splits, and what their numbers mean."""
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Size
+
+from uncollapse.data.source import Source
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Three splits of one kind of observation.
+
+    Attributes:
+        name: What the data set is called in tables.
+        train: Observations to learn from.
+        valid: Observations to choose by.
+        test: Observations to report on.
+        levels: Of discrete data, how many values there are on the grid k / (levels - 1) in [0, 1]: 2 for binary data, 256 for
+            8-bit images; None for real numbers.
+        dequantized: How many levels the data had before uniform noise was added, so that bits per dimension can be stated;
+            `levels` is None then.
+
+    Example:
+        >>> from uncollapse.data import load
+        >>> digits = load("digits")
+        >>> len(digits.train), len(digits.valid), len(digits.test), digits.shape, digits.levels
+        (1439, 179, 179, torch.Size([1, 8, 8]), 17)
+    """
+
+    name: str
+    train: Source
+    valid: Source
+    test: Source
+    levels: int | None
+    dequantized: int | None = None
+
+    @property
+    def shape(self) -> Size:
+        """Shape of one observation."""
+        return self.train.shape
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> "Data":
+        """All three splits on a device, in one floating type."""
+        return self.mapped(lambda split, source: source.to(device, dtype))
+
+    def split(self, name: str) -> Source:
+        """The split of this name: train, valid or test.
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+        if name not in SPLITS:
+            raise ValueError(f"expected a split out of {', '.join(SPLITS)}, came {name!r}")
+        source: Source = getattr(self, name)
+        return source
+
+    def mapped(self, change: Callable[[str, Source], Source]) -> "Data":
+        """The same data with each split changed; `change` is given the split's name and its source."""
+        return replace(self, **{split: change(split, self.split(split)) for split in SPLITS})

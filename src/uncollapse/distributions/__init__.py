@@ -1,0 +1,37 @@
+"""Distributions: p(z), p(x|z) and q(z|x), modules that return a torch Distribution."""
+from uncollapse.distributions import likelihoods, posteriors, priors
+from uncollapse.distributions.conditional import Conditional, Density, Likelihood, Posterior, Prior
+from uncollapse.distributions.fields import bits_per_dim
+from uncollapse.distributions.latent import LatentVariableModel
+from uncollapse.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic
+from uncollapse.distributions.posteriors import Free, FullGaussian, LogitNormal
+from uncollapse.distributions.priors import Mixture, Normal, Uniform
+from uncollapse.distributions.sigmas import FixedSigma, LearnedSigma, OptimalSigma, Sigma
+from uncollapse.distributions.tractable import Location
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Conditional",
+    "Density",
+    "DiscretizedLogistic",
+    "FixedSigma",
+    "Free",
+    "FullGaussian",
+    "LatentVariableModel",
+    "LearnedSigma",
+    "Likelihood",
+    "Location",
+    "LogitNormal",
+    "Mixture",
+    "Normal",
+    "OptimalSigma",
+    "Posterior",
+    "Prior",
+    "Sigma",
+    "Uniform",
+    "bits_per_dim",
+    "likelihoods",
+    "posteriors",
+    "priors",
+]

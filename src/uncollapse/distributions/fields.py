@@ -1,0 +1,183 @@
+"""torch Distributions over data of any shape: what the likelihoods return."""
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Size, Tensor
+from torch.autograd import Function
+from torch.distributions import constraints
+
+from uncollapse import noise
+from uncollapse.distributions.densities import LOG_2PI, Unvalidated
+from uncollapse.distributions.sigmas import Sigma
+
+
+class Field(Unvalidated):
+    """Independent variables over an event of any shape; `parameter` [..., *event] fixes batch shape and precision."""
+
+    def __init__(self, parameter: Tensor, event: Size):
+        super().__init__(parameter.shape[: parameter.dim() - len(event)], Size(event))
+
+    def total(self, terms: Tensor) -> Tensor:
+        """Sum over the event: [..., *event] to [...]."""
+        return terms.flatten(-len(self.event_shape)).sum(-1)
+
+    def rows(self, shape: Size) -> int:
+        """Which dimension of an extended shape runs over the batch."""
+        return -1 - len(self.event_shape) if len(shape) > len(self.event_shape) else 0
+
+
+class BernoulliField(Field):
+    """Bernoulli variables by their logits [..., *event]; values 0 or 1."""
+
+    def __init__(self, logits: Tensor, event: Size):
+        self.logits = logits
+        super().__init__(logits, event)
+
+    @property
+    def support(self) -> Any:
+        return constraints.independent(constraints.boolean, len(self.event_shape))
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.sigmoid(self.logits)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        return (noise.uniform(shape, self.logits, self.rows(shape)) < self.mean).to(self.logits)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        n = len(self.event_shape)
+        logits, x = self.logits.flatten(-n), value.to(self.logits.dtype).flatten(-n)
+        return _BernoulliLogProb.apply(logits.expand(torch.broadcast_shapes(logits.shape, x.shape)), x)
+
+    def entropy(self) -> Tensor:
+        return self.total(F.softplus(self.logits) - self.mean * self.logits)
+
+
+class _BernoulliLogProb(Function):
+    """Σ_d x_d l_d − log(1 + exp l_d): logits [..., D] and x broadcast to them. Its gradient is x − sigmoid(l), one expression
+    in place of the chain that autograd would store; x, which is data, gets none."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, x)
+        return (x * logits - F.softplus(logits)).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        logits, x = ctx.saved_tensors
+        return (x - torch.sigmoid(logits)) * gradients[0].unsqueeze(-1), None
+
+
+class NormalField(Field):
+    """Gaussian variables by their means [..., *event] and a `Sigma`, which may look at the values that are scored."""
+
+    has_rsample = True
+
+    def __init__(self, mean: Tensor, sigma: Sigma, event: Size):
+        self.loc, self.sigma = mean, sigma
+        super().__init__(mean, event)
+
+    @property
+    def support(self) -> Any:
+        return constraints.independent(constraints.real, len(self.event_shape))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return (2 * self.sigma(self.loc)).exp().expand_as(self.loc)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        return self.loc + self.sigma(self.loc).exp() * noise.normal(shape, self.loc, self.rows(shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_sigma = self.sigma(self.loc, value)
+        eps = (value - self.loc) * torch.exp(-log_sigma)
+        return self.total(-0.5 * eps.square() - log_sigma) - 0.5 * self.event_shape.numel() * LOG_2PI
+
+
+class LogisticField(Field):
+    """Logistic variables rounded to the grid k / (levels - 1), by location and log scale [..., *event].
+
+    The tails beyond 0 and 1 belong to the outermost levels, so the masses of all levels sum to one.
+    """
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, levels: int, event: Size):
+        self.loc, self.log_scale, self.levels = loc, log_scale, levels
+        super().__init__(loc, event)
+
+    @property
+    def mean(self) -> Tensor:
+        """The location within [0, 1] (the mean of the logistic before rounding)."""
+        return self.loc.clamp(0, 1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        u = noise.uniform(shape, self.loc, self.rows(shape)).clamp(1e-7, 1 - 1e-7)
+        x = (self.loc + self.log_scale.exp() * torch.logit(u)).clamp(0, 1)
+        return (x * (self.levels - 1)).round() / (self.levels - 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        half, precision = 0.5 / (self.levels - 1), torch.exp(-self.log_scale)
+        above, below = (value + half - self.loc) * precision, (value - half - self.loc) * precision
+        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), without cancellation
+        width = torch.log(-torch.expm1(-2 * half * precision))
+        first, last = value < half, value > 1 - half
+        mass = torch.where(last, 0.0, F.logsigmoid(above)) + torch.where(first, 0.0, F.logsigmoid(-below))
+        return self.total(mass + torch.where(first | last, 0.0, width))
+
+
+class LevelsField(Field):
+    """Categorical variables over the grid k / (levels - 1), by logits [..., levels, *event]."""
+
+    def __init__(self, logits: Tensor, event: Size):
+        self.axis = logits.dim() - len(event) - 1
+        self.log_p = logits.log_softmax(self.axis)
+        self.levels = logits.shape[self.axis]
+        super().__init__(self.log_p.select(self.axis, 0), event)
+
+    @property
+    def mean(self) -> Tensor:
+        grid = torch.linspace(0, 1, self.levels, dtype=self.log_p.dtype, device=self.log_p.device)
+        return torch.einsum("...kd,k->...d", self.log_p.exp().flatten(self.axis + 1), grid).reshape(
+            *self.batch_shape, *self.event_shape
+        )
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        u = noise.uniform(shape, self.log_p, self.rows(shape))
+        below = self.log_p.exp().cumsum(self.axis).movedim(self.axis, -1)[..., :-1] < u.unsqueeze(-1)
+        return below.sum(-1).to(self.log_p.dtype) / (self.levels - 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_p = self.log_p.movedim(self.axis, -1)
+        k = (value * (self.levels - 1)).round().long().unsqueeze(-1)
+        shape = torch.broadcast_shapes(log_p.shape[:-1], k.shape[:-1])
+        return self.total(log_p.expand(*shape, -1).gather(-1, k.expand(*shape, 1)).squeeze(-1))
+
+
+def bits_per_dim(nll: float, dimensions: int, dequantized: int | None = None) -> float:
+    r"""Bits per dimension of a negative log-likelihood in nats, of discrete data only.
+
+    .. math:: \frac{\mathrm{nll}}{D \log 2} + \log_2 n
+
+    where the last term is there for data of n levels, dequantised with uniform noise to [0, 1], whose density bounds their mass.
+
+    Example:
+        >>> bits_per_dim(nll=math.log(2) * 784, dimensions=784)
+        1.0
+    """
+    return nll / (dimensions * math.log(2)) + (math.log2(dequantized) if dequantized else 0.0)

@@ -1,0 +1,115 @@
+"""Where the standard deviation of a Gaussian likelihood comes from."""
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Size, Tensor, nn
+
+from uncollapse.parts import Part
+
+
+class Sigma(Part, nn.Module, ABC):
+    """The log standard deviation of a Gaussian likelihood.
+
+    Args:
+        shape: Shape of one observation.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("shape",)
+
+    def __init__(self, shape: Size):
+        super().__init__()
+        self.shape = Size(shape)
+
+    @abstractmethod
+    def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
+        """log σ, broadcastable to mean [..., *shape]; x [B, *shape] are the observations being scored, if any."""
+
+
+class FixedSigma(Sigma):
+    r"""A constant, :math:`\sigma = ` value.
+
+    Example:
+        >>> round(float(FixedSigma(Size((2,)), 0.5)(torch.zeros(2)).exp()), 3)
+        0.5
+    """
+
+    def __init__(self, shape: Size, value: float = 1.0):
+        super().__init__(shape)
+        if value <= 0:
+            raise ValueError(f"expected a sigma above 0, came {value}")
+        self.value = value
+
+    def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
+        return mean.new_tensor(math.log(self.value))
+
+
+class LearnedSigma(Sigma):
+    """A parameter, learned by gradient with the rest: one for all dimensions, or one for each.
+
+    Args:
+        shape: Shape of one observation.
+        start: Its value at the start.
+        per_pixel: Whether each dimension of the data has its own.
+
+    Example:
+        >>> LearnedSigma(Size((1, 8, 8)), per_pixel=True)(torch.zeros(1, 8, 8)).shape
+        torch.Size([1, 8, 8])
+    """
+
+    def __init__(self, shape: Size, start: float = 1.0, per_pixel: bool = False):
+        super().__init__(shape)
+        if start <= 0:
+            raise ValueError(f"expected a sigma above 0, came start={start}")
+        self.log_sigma = nn.Parameter(torch.full(self.shape if per_pixel else Size(), math.log(start)))
+
+    def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
+        return self.log_sigma
+
+
+class OptimalSigma(Sigma):
+    r"""The maximum-likelihood value given the means: in training the batch's root mean squared error.
+
+    .. math:: \hat\sigma^2 = \frac{1}{B D} \sum_{b,d} (x_{bd} - \mu_{bd})^2
+
+    With it the mean log-likelihood of a batch is :math:`-\tfrac D2 \log (2 \pi e \hat\sigma^2)`. A running average of the
+    training batches is kept and saved; in `eval()` that average is used and no data are looked at to set it.
+
+    Args:
+        shape: Shape of one observation.
+        momentum: Weight of the newest batch in the running average of the variance.
+
+    References:
+        Rybkin, Daniilidis and Levine (2021), Simple and Effective VAE Training with Calibrated Decoders, equation 6.
+
+    Example:
+        >>> sigma = OptimalSigma(Size((4,)))
+        >>> float(sigma(torch.zeros(3, 4), torch.full((3, 4), 2.0)).exp())
+        2.0
+    """
+
+    variance: Tensor
+    seen: Tensor
+
+    def __init__(self, shape: Size, momentum: float = 0.01):
+        super().__init__(shape)
+        self.momentum = momentum
+        self.register_buffer("variance", torch.ones(()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
+        if not self.training or x is None:
+            return 0.5 * self.variance.log()
+        mse = (x - mean).square().mean().clamp_min(1e-12)
+        self._follow(mse.detach())
+        return 0.5 * mse.log()
+
+    @torch.no_grad()
+    def _follow(self, mse: Tensor) -> None:
+        """Move the running average; a plain mean at first, a batch that is not finite left out."""
+        mse = torch.where(mse.isfinite(), mse, self.variance).to(self.variance)
+        self.seen += 1
+        self.variance.lerp_(mse, torch.maximum(1 / self.seen, self.seen.new_tensor(self.momentum)))
+
+

@@ -1,0 +1,150 @@
+"""Posterior collapse, told with a number, a reason and a cure."""
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import Distribution
+
+from uncollapse.divergences import kl_units
+from uncollapse.vae.model import VAE, posterior_mean
+
+ESTIMATOR = "aggregated posterior of N observations, one draw each (ceiling log N)"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the verdicts lie, in nats.
+
+    A posterior is collapsed when its divergence from the prior or the information that it carries about x is below `collapsed`:
+    half a nat tells fewer than two observations apart. It is partly collapsed below `partly`: two nats tell fewer than eight
+    apart. Unused units beside used ones are no collapse: a healthy model uses as many as its data need.
+    """
+
+    collapsed: float = 0.5
+    partly: float = 2.0
+    active: float = 0.01  # variance of the posterior mean above which a unit is active (Burda et al., 2016)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was seen of a posterior on n observations; all divergences and information in nats."""
+
+    verdict: str  # healthy, partly collapsed, collapsed
+    reason: str
+    kl: float  # mean of KL(q(z|x) || p(z))
+    kl_units: list[float]  # of each unit; one number where prior or posterior does not factorise
+    active_units: int
+    latent_units: int
+    mutual_information: float  # I(x; z) under q
+    mutual_information_ceiling: float  # log n, the largest value that the estimator can take
+    aggregate_kl: float  # KL(q(z) || p(z)) of the aggregated posterior
+    n: int
+    remedies: list[str] = field(default_factory=list)
+    estimator: str = ESTIMATOR
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """A few lines to read."""
+        lines = [
+            f"verdict              {self.verdict}: {self.reason}",
+            f"KL(q(z|x) || p(z))   {self.kl:.3f} nats",
+            f"mutual information   {self.mutual_information:.3f} nats (of at most log {self.n} = "
+            f"{self.mutual_information_ceiling:.2f} for this estimator)",
+            f"KL(q(z) || p(z))     {self.aggregate_kl:.3f} nats",
+            f"active units         {self.active_units} of {self.latent_units}",
+        ]
+        return "\n".join(lines + [f"try                  {remedy}" for remedy in self.remedies])
+
+
+@torch.no_grad()
+def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recipe: str = "vae") -> Diagnosis:  # noqa: B008
+    r"""Did the posterior collapse? KL per unit, active units, mutual information, and the aggregated posterior's divergence.
+
+    .. math:: I_q(x; z) = \tfrac1N \sum_i \log \frac{q(z_i \mid x_i)}{q(z_i)}, \quad q(z) = \tfrac1N \sum_j q(z \mid x_j), \quad
+              \mathrm{KL}(q(z) \,\|\, p(z)) = \tfrac1N \sum_i \log \frac{q(z_i)}{p(z_i)}, \quad z_i \sim q(z \mid x_i)
+
+    so that their sum is the Monte Carlo estimate of the mean divergence from the prior, term by term.
+
+    Args:
+        model: The model to look at.
+        x: Observations [N, *shape], a few hundred or more; memory grows with N, time with N².
+        thresholds: Where the verdicts lie.
+        recipe: Name to write in the commands that are proposed.
+
+    References:
+        Hoffman and Johnson (2016), ELBO surgery (the split of the divergence); active units: Burda et al. (2016), section 5.1;
+        the estimator of the information: He et al. (2019), section 4.2.
+
+    Example:
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> from uncollapse.networks import Bias
+        >>> vae = VAE(Normal(3), Bernoulli(3, (4,), Bias), posteriors.Gaussian(3, (4,), Bias))
+        >>> diagnose(vae, torch.ones(50, 4)).verdict
+        'collapsed'
+    """
+    if len(x) < 2:
+        raise ValueError(f"expected at least 2 observations to diagnose, came {len(x)}; a few hundred give a steady verdict")
+    q, p = model.posterior(x), model.prior()
+    z = q.sample(Size())
+    log_q, log_p = q.log_prob(z), p.log_prob(z)
+    log_aggregate = aggregated_log_prob(q, z)
+    units = kl_units(q, p)
+    per_unit = (log_q - log_p).mean().reshape(1) if units is None else units.mean(0)
+    mean = posterior_mean(q)
+    seen = {
+        "kl": float(per_unit.sum()),
+        "kl_units": per_unit.tolist(),
+        "active_units": int((mean.var(0) > thresholds.active).sum()),
+        "latent_units": mean.shape[-1],
+        "mutual_information": float((log_q - log_aggregate).mean()),
+        "aggregate_kl": float((log_aggregate - log_p).mean()),
+    }
+    verdict, reason = judge(seen["kl"], seen["mutual_information"], thresholds)
+    cures = [] if verdict == "healthy" else remedies(model, recipe)
+    return Diagnosis(verdict, reason, n=len(x), mutual_information_ceiling=math.log(len(x)), remedies=cures, **seen)
+
+
+def aggregated_log_prob(q: Distribution, z: Tensor, budget: int = 2**24) -> Tensor:
+    """log q(z_i) = log 1/N Σ_j q(z_i | x_j) in nats for all z [N, L], at most `budget` numbers at a time: [N]."""
+    n = q.batch_shape[0]
+    rows = max(1, budget // (n * z.shape[-1]))
+    log_q = [q.log_prob(part.unsqueeze(1)).logsumexp(-1) for part in z.split(rows)]
+    return torch.cat(log_q) - math.log(n)
+
+
+def judge(kl: float, information: float, thresholds: Thresholds) -> tuple[str, str]:
+    """The verdict and its reason, from KL and mutual information in nats.
+
+    Example:
+        >>> judge(0.02, 0.01, Thresholds())[0], judge(25.0, 6.2, Thresholds())[0]
+        ('collapsed', 'healthy')
+    """
+    low, some = thresholds.collapsed, thresholds.partly
+    if not math.isfinite(kl + information):
+        return "collapsed", "the divergence is not finite: the posterior is broken"
+    if kl < low:
+        return "collapsed", f"the posterior is the prior: KL {kl:.2f} < {low} nats"
+    if information < low:
+        return "collapsed", f"z tells nothing about x: mutual information {information:.2f} < {low} nats, though KL is {kl:.2f}"
+    if information < some:
+        return "partly collapsed", f"z tells little about x: mutual information {information:.2f} < {some} nats"
+    return "healthy", f"z tells observations apart: mutual information {information:.2f} nats, KL {kl:.2f}"
+
+
+def remedies(model: VAE, recipe: str) -> list[str]:
+    """What to try against a collapse of this model, as commands."""
+    train = f"uncollapse train {recipe}"
+    found = [
+        f"{train} --objective.beta Linear --objective.beta.steps 5000      anneal the weight of the KL",
+        f"{train} --objective.free_bits 0.25                               leave each unit some nats for free",
+        f"{train} --objective.beta 0.5                                     weigh the KL less (no bound then)",
+    ]
+    if hasattr(model.likelihood, "sigma"):
+        optimal = f"{train} --likelihood.sigma OptimalSigma"
+        return [f"{optimal}                          a decoder variance that fits: too large a one collapses", *found]
+    return [*found, f"{train} --prior Mixture                                            a prior that can follow the posterior"]

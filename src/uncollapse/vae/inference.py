@@ -1,0 +1,130 @@
+"""Procedures: the lecture's algorithms, each a batch turned into updates."""
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.distributions import Free, Prior
+from uncollapse.parts import Part
+from uncollapse.vae.objectives import Logged, Objective
+
+Update = Callable[[Tensor], None]
+"""What takes a loss to a step of the weights; the training makes it."""
+
+
+class Procedure(Part, ABC):
+    """An algorithm that learns from batches. It states what it updates, and never calls an optimiser.
+
+    Args:
+        objective: What is maximised; its forward is what gets wrapped for devices, processes and compilation.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("objective",)
+
+    def __init__(self, objective: Objective):
+        self.objective = objective
+        self.forward: nn.Module = objective
+        self.update: Update | None = None
+
+    def connect(self, wrap: Callable[[nn.Module], nn.Module], update: Callable[[Iterable[nn.Parameter]], Update]) -> None:
+        """Called once by the training: wrap what is differentiated, and make an update of the parameters it moves."""
+        self.forward = wrap(self.objective)
+        self.update = update(self.parameters())
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the update moves."""
+        return [p for p in self.objective.parameters() if p.requires_grad]
+
+    @abstractmethod
+    def step(self, x: Tensor, t: Tensor) -> Logged:
+        """Learn from one batch x [B, *shape] at step t; returns detached per-example values [B] for the log."""
+
+    def ascend(self, bound: Tensor) -> None:
+        """One step of the weights up the batch's mean bound."""
+        if self.update is None:
+            raise RuntimeError("a procedure learns within fit(procedure, data); call that")
+        self.update(-bound.mean())
+
+
+class MaximumLikelihood(Procedure):
+    r"""Maximum likelihood by gradient, for a model whose density is tractable.
+
+    .. math:: \theta \leftarrow \theta + \eta \, \nabla_\theta \tfrac1B \sum_i \log p_\theta(x_i)
+    """
+
+    def step(self, x: Tensor, t: Tensor) -> Logged:
+        log_likelihood, logged = self.forward(x, t)
+        self.ascend(log_likelihood)
+        return {name: value.detach() for name, value in logged.items()}
+
+
+class Amortized(Procedure):
+    r"""Algorithm 2, amortised inference: one gradient step of the bound on a minibatch, for θ and φ together.
+
+    .. math:: (\theta, \phi) \leftarrow (\theta, \phi) + \eta \, \nabla_{\theta, \phi}
+              \tfrac1B \sum_i \mathcal L_{\theta, \phi}(x_i)
+
+    References:
+        Kingma and Welling (2014), algorithm 1.
+    """
+
+    def step(self, x: Tensor, t: Tensor) -> Logged:
+        bound, logged = self.forward(x, t)
+        self.ascend(bound)
+        return {name: value.detach() for name, value in logged.items()}
+
+
+class VariationalEM(Procedure):
+    r"""Algorithm 1, variational EM: the E-step runs each observation's own variational parameters to convergence, the M-step is
+    one gradient step on θ.
+
+    .. math:: \lambda_i^* = \arg\max_\lambda \mathcal L_i(\theta, \lambda), \qquad
+              \theta \leftarrow \theta + \eta \, \nabla_\theta \tfrac1B \sum_i \mathcal L_i(\theta, \lambda_i^*)
+
+    The E-step and its criterion of convergence are those of the posterior, `Free`.
+
+    Raises:
+        ValueError: If the posterior has an encoder in place of free parameters.
+
+    References:
+        Jordan et al. (1999); Neal and Hinton (1998), A View of the EM Algorithm.
+    """
+
+    def __init__(self, objective: Objective):
+        super().__init__(objective)
+        self.posterior = objective.model.posterior
+        if not isinstance(self.posterior, Free):
+            raise ValueError(
+                f"VariationalEM expects free variational parameters, came {type(self.posterior).__name__}; "
+                "write --posterior Free --posterior.family Gaussian, or --procedure Amortized"
+            )
+
+    def step(self, x: Tensor, t: Tensor) -> Logged:
+        lam = self.posterior.encode(x)
+        bound, logged = self.forward(x, t, lam)
+        self.ascend(bound)
+        return {name: value.detach() for name, value in logged.items()}
+
+
+class LogLikelihood(nn.Module):
+    """The objective of maximum likelihood: the exact log p(x) of a tractable density, in nats.
+
+    Args:
+        model: A density with its own parameters, such as `Location` or `Mixture`.
+
+    Example:
+        >>> from uncollapse.distributions import Location
+        >>> bound, logged = LogLikelihood(Location(1))(torch.zeros(2, 1), torch.tensor(0))
+        >>> [round(v, 4) for v in bound.tolist()]
+        [-0.9189, -0.9189]
+    """
+
+    def __init__(self, model: Prior):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Logged]:
+        log_likelihood = self.model().log_prob(x)
+        return log_likelihood, {"log_likelihood": log_likelihood}

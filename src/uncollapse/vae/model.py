@@ -1,0 +1,194 @@
+"""The variational autoencoder: a prescribed model and a posterior beside it."""
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Size, Tensor
+from torch.distributions import Distribution, constraints
+
+from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, Posterior, Prior
+from uncollapse.parts import build
+
+FORMAT = 1
+
+
+class Terms(NamedTuple):
+    """What an objective is made of: K draws for each of B observations, in nats, unreduced, nothing negated."""
+
+    log_likelihood: Tensor  # log p(x|z)   [K, B]
+    log_prior: Tensor  # log p(z)     [K, B]
+    log_posterior: Tensor  # log q(z|x)   [K, B]
+    z: Tensor  # the draws    [K, B, L]
+
+    @property
+    def log_w(self) -> Tensor:
+        """log p(x, z) - log q(z|x), the log importance weight [K, B]."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+
+class VAE(LatentVariableModel):
+    r"""A prescribed model p(z) p(x|z) with a posterior q(z|x).
+
+    Args:
+        prior: p(z).
+        likelihood: p(x|z).
+        posterior: q(z|x), on the same support as the prior.
+
+    Raises:
+        ValueError: If the parts disagree about sizes, or the posterior's support is not the prior's.
+
+    References:
+        Kingma and Welling (2014), Auto-Encoding Variational Bayes; Rezende, Mohamed and Wierstra (2014).
+
+    Example:
+        >>> from uncollapse.networks import MLP
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> vae = VAE(Normal(2), Bernoulli(2, (1, 8, 8), MLP), posteriors.Gaussian(2, (1, 8, 8), MLP))
+        >>> vae.terms(torch.zeros(5, 1, 8, 8), k=3).log_w.shape
+        torch.Size([3, 5])
+    """
+
+    def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior):
+        super().__init__(prior, likelihood)
+        self.posterior = posterior
+        self.aggregate: Mixture | None = None
+        self._check()
+        attach = getattr(posterior, "attach", None)
+        if attach is not None:
+            attach(self.log_joint)
+
+    def _check(self) -> None:
+        q, p = self.posterior, self.prior
+        if (q.features, q.shape) != (p.features, self.likelihood.shape):
+            raise ValueError(
+                f"the posterior maps {tuple(q.shape)} to {q.features} latents, the model has {p.features} latents and data of "
+                f"shape {tuple(self.likelihood.shape)}; make them equal"
+            )
+        if _interval(q.support) != _interval(p.support):
+            raise ValueError(
+                f"the prior {type(p).__name__} lives on {_interval(p.support)}, the posterior {type(q).__name__} on "
+                f"{_interval(q.support)}; write LogitNormal with the same low and high beside Uniform, Gaussian beside Normal"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        features: int,
+        shape: list[int],
+        prior: Callable[[int], Prior],
+        likelihood: Callable[[int, Size], Likelihood],
+        posterior: Callable[[int, Size], Posterior],
+    ) -> Self:
+        """Build a model from factories of its parts, each size stated once."""
+        event = Size(shape)
+        return cls(prior(features), likelihood(features, event), posterior(features, event))
+
+    def terms(self, x: Tensor, k: int = 1, q: Distribution | None = None) -> Terms:
+        """Draw k latents for each observation and score them: x [B, *shape].
+
+        Args:
+            x: Observations.
+            k: Draws K.
+            q: Where they come from: by default the posterior; or another member of its family, or the prior.
+        """
+        q = self.posterior(x) if q is None else q
+        z = q.rsample(Size((k,)) if q.batch_shape else Size((k, len(x))))
+        return Terms(self.likelihood(z).log_prob(x), self.prior().log_prob(z), q.log_prob(z), z)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """The posterior mean of each observation: x [B, *shape] to [B, L]."""
+        return posterior_mean(self.posterior(x))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The mean of p(x|z) at the posterior mean, or a draw where the likelihood has no mean: [B, *shape]."""
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """The mean of p(x|z), or a draw where it has none: z [..., L] to [..., *shape]."""
+        p = self.likelihood(z)
+        try:
+            return p.mean
+        except NotImplementedError:
+            return p.sample()
+
+    def interpolate(self, a: Tensor, b: Tensor, steps: int = 8) -> Tensor:
+        """Decode the straight path from the code of a to the code of b: two [B, *shape] to [steps, B, *shape]."""
+        s = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device).reshape(-1, 1, 1)
+        return self.decode(torch.lerp(self.encode(a), self.encode(b), s))
+
+    def fit_aggregate(self, x: Tensor, components: int = 10) -> None:
+        """Fit a Gaussian mixture to draws of the aggregated posterior, kept and saved with the model."""
+        with torch.no_grad():
+            self.aggregate = Mixture.fitted(self.posterior(x).sample(), components)
+
+    @torch.no_grad()
+    def sample(self, n: int, source: Distribution | None = None) -> Tensor:
+        """n observations [n, *shape] from the prior, or from another distribution over the latent."""
+        source = self.prior() if source is None else source
+        return self.decode(source.sample(Size((n,))))
+
+    def configuration(self) -> dict[str, Any]:
+        """What `of` needs to build this model again, as plain values."""
+        parts = {name: getattr(self, name).configuration() for name in ("prior", "likelihood", "posterior")}
+        return {"features": self.prior.features, "shape": list(self.likelihood.shape), **parts}
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write model.json and model.safetensors into a directory."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, directory / "model.safetensors")
+        document = {"format": FORMAT, "model": "VAE", **self.configuration()}
+        (directory / "model.json").write_text(json.dumps(document, indent=2))
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> Self:
+        """Build the model that `save_pretrained` wrote.
+
+        Raises:
+            FileNotFoundError: If the directory holds no model.
+            ValueError: If it was written in another format, or its weights have other shapes than its description.
+        """
+        directory = Path(directory)
+        if not (directory / "model.json").exists():
+            raise FileNotFoundError(f"{directory} holds no model.json; expected a folder that save_pretrained wrote")
+        document = json.loads((directory / "model.json").read_text())
+        if document.pop("format", None) != FORMAT or document.pop("model", None) != "VAE":
+            raise ValueError(f"{directory}/model.json is of another format than {FORMAT}, which this version reads; train it again")
+        model = build(document, cls.of)
+        model.load_weights(load_file(directory / "model.safetensors"), str(directory))
+        return model.eval()
+
+    def load_weights(self, weights: dict[str, Tensor], where: str) -> None:
+        """Take over weights by name; refuse those of another model."""
+        if "aggregate.loc" in weights:
+            self.aggregate = Mixture(self.prior.features, len(weights["aggregate.loc"]))
+        mine = {name: tuple(v.shape) for name, v in self.state_dict().items()}
+        theirs = {name: tuple(v.shape) for name, v in weights.items()}
+        wrong = sorted(n for n in mine.keys() | theirs.keys() if mine.get(n) != theirs.get(n))
+        if wrong:
+            n = wrong[0]
+            raise ValueError(
+                f"{where} holds another model: {n} is {theirs.get(n, 'missing')} there and {mine.get(n, 'missing')} here "
+                f"({len(wrong)} differences); use the recipe that it was trained with"
+            )
+        self.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+
+
+def posterior_mean(q: Distribution, draws: int = 64) -> Tensor:
+    """E_q[z], [B, L]: exact where the distribution states its mean, else the average of this many draws."""
+    try:
+        return q.mean
+    except NotImplementedError:
+        return q.sample(Size((draws,))).mean(0)
+
+
+def _interval(support: constraints.Constraint) -> str:
+    """A support in words."""
+    low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    return "the real line" if low is None else f"({low:g}, {high:g})"

@@ -1,0 +1,211 @@
+"""Objectives: what is maximised. Each holds its model, and its forward is what gets differentiated, wrapped and compiled."""
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.distributions import Density
+from uncollapse.divergences import kl_units
+from uncollapse.parts import Part
+from uncollapse.schedules import Schedule, schedule
+from uncollapse.vae.model import VAE, Terms
+
+Logged = dict[str, Tensor]
+"""Named per-example values [B] in nats, for the log."""
+
+
+class Objective(Part, nn.Module, ABC):
+    """An unreduced bound [B], to be maximised, of a model.
+
+    Args:
+        model: The model and posterior whose bound it is.
+        k: Monte Carlo samples K per observation.
+
+    Raises:
+        ValueError: If k is not positive, or the posterior's density is not what the objective needs.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("model",)
+
+    def __init__(self, model: VAE, k: int = 1):
+        super().__init__()
+        if k < 1:
+            raise ValueError(f"expected k of at least 1 sample, came {k}")
+        if model.posterior.density not in (Density.EXACT, Density.BOUND):
+            raise ValueError(
+                f"{type(self).__name__} needs log q(z|x), {type(model.posterior).__name__} gives {model.posterior.density.value}"
+            )
+        self.model, self.k = model, k
+
+    @abstractmethod
+    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        """The bound [B] of x [B, *shape] at step t, and what to log of it.
+
+        Args:
+            x: Observations.
+            t: Step, a 0-d tensor.
+            parameters: Variational parameters [B, P] to take in place of the encoder's.
+        """
+
+    def schedules(self) -> Iterator[Schedule]:
+        """Its schedules, whose open lengths the training fills in."""
+        return (value for value in vars(self).values() if isinstance(value, Schedule))
+
+    def terms(self, x: Tensor, parameters: Tensor | None) -> Terms:
+        """The model's terms at the posterior, or at the member of its family with these parameters."""
+        q = None if parameters is None else self.model.posterior.at(parameters)
+        return self.model.terms(x, self.k, q)
+
+
+class ELBO(Objective):
+    r"""The evidence lower bound, regularised by the KL divergence, with β and free bits.
+
+    .. math:: \mathbb E_{q}[\log p(x \mid z)] - \beta \, \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \le \log p(x), \quad \beta \ge 1
+
+    The divergence is in closed form where there is one, else the same samples estimate it. With free bits λ, the batch mean of
+    each unit's divergence counts as λ wherever it is below.
+
+    Args:
+        model: The model and posterior whose bound it is.
+        k: Monte Carlo samples K per observation.
+        beta: Weight β of the divergence, a number or a schedule (1: the ELBO itself).
+        free_bits: λ in nats per latent unit (0: none).
+
+    References:
+        Kingma and Welling (2014), equation 7; β: Higgins et al. (2017); its warm-up: Bowman et al. (2016);
+        free bits: Kingma et al. (2016), equation 15.
+
+    Example:
+        >>> from uncollapse.networks import Bias
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> vae = VAE(Normal(2), Bernoulli(2, (4,), Bias), posteriors.Gaussian(2, (4,), Bias))
+        >>> bound, logged = ELBO(vae)(torch.ones(3, 4), torch.tensor(0))
+        >>> [round(v, 4) for v in bound.tolist()], sorted(logged)
+        ([-2.7726, -2.7726, -2.7726], ['elbo', 'kl', 'log_likelihood'])
+    """
+
+    def __init__(self, model: VAE, k: int = 1, beta: float | Schedule = 1.0, free_bits: float = 0.0):
+        super().__init__(model, k)
+        if free_bits < 0:
+            raise ValueError(f"expected free_bits of at least 0 nats, came {free_bits}")
+        self.beta, self.free_bits = schedule(beta), free_bits
+
+    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        model = self.model
+        q = model.posterior(x) if parameters is None else model.posterior.at(parameters)
+        p, z = model.prior(), q.rsample(torch.Size((self.k,)))
+        log_likelihood = model.likelihood(z).log_prob(x).mean(0)
+        units = kl_units(q, p)
+        if units is None:
+            units = (q.log_prob(z) - p.log_prob(z)).mean(0).unsqueeze(-1)
+        kl = units.sum(-1)
+        bound = log_likelihood - self.beta(t) * (self.floored(units) if self.free_bits else kl)
+        return bound, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
+
+    def floored(self, units: Tensor) -> Tensor:
+        """Σ_j max(λ, mean over the batch of KL_j), spread over the batch: [B, G] to [B]."""
+        return torch.where(units.mean(0) > self.free_bits, units, self.free_bits).sum(-1)
+
+
+class EntropyELBO(Objective):
+    r"""The ELBO, regularised by the entropy of the posterior.
+
+    .. math:: \mathbb E_{q}[\log p(x, z)] + \mathbb H[q(z \mid x)]
+
+    The entropy is in closed form where there is one, else the same samples estimate it.
+
+    References:
+        Jordan et al. (1999), An Introduction to Variational Methods for Graphical Models; Blei, Kucukelbir and McAuliffe
+        (2017), Variational Inference, equation 13.
+    """
+
+    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        model = self.model
+        q = model.posterior(x) if parameters is None else model.posterior.at(parameters)
+        z = q.rsample(torch.Size((self.k,)))
+        log_joint = model.log_joint(x, z).mean(0)
+        try:
+            entropy = q.entropy()
+        except NotImplementedError:
+            entropy = -q.log_prob(z).mean(0)
+        elbo = log_joint + entropy
+        return elbo, {"elbo": elbo, "log_joint": log_joint, "entropy": entropy}
+
+
+class JointELBO(Objective):
+    r"""Joint matching: minus the divergence of q(z, x) = p_d(x) q(z|x) from p(x, z), which is the ELBO plus the data's entropy.
+
+    .. math:: -\mathrm{KL}(q(z, x) \,\|\, p(x, z)) = \mathbb E_{p_d}\left[\mathbb E_{q}[\log p(x, z) - \log q(z \mid x)]\right]
+              + \mathbb H[p_d]
+
+    Args:
+        model: The model and posterior.
+        k: Monte Carlo samples K per observation.
+        data_entropy: :math:`\mathbb H[p_d]` in nats, log N for N different observations. It moves the value, never a gradient.
+
+    References:
+        Zhao, Song and Ermon (2019), InfoVAE, section 2; Hoffman and Johnson (2016), ELBO surgery.
+    """
+
+    def __init__(self, model: VAE, k: int = 1, data_entropy: float = 0.0):
+        super().__init__(model, k)
+        self.data_entropy = data_entropy
+
+    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        terms = self.terms(x, parameters)
+        elbo = terms.log_w.mean(0)
+        kl = (terms.log_posterior - terms.log_prior).mean(0)
+        logged = {"elbo": elbo, "log_likelihood": terms.log_likelihood.mean(0), "kl": kl}
+        return elbo + self.data_entropy, logged
+
+
+class IWAE(Objective):
+    r"""The importance-weighted bound, tighter than the ELBO for K > 1.
+
+    .. math:: \mathbb E\left[\log \frac1K \sum_{k=1}^K w_k\right], \quad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}
+
+    Args:
+        model: The model and posterior whose bound it is.
+        k: Importance samples K per observation.
+        doubly_reparameterized: Take for the encoder the gradient with :math:`\tilde w_k^2` as weights on the path through
+            :math:`z_k`, whose signal does not vanish as K grows; the bound and the decoder's gradient are the same.
+
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equations 8 and 14; the gradient: Tucker et al.
+        (2019), Doubly Reparameterized Gradient Estimators, equation 8.
+    """
+
+    def __init__(self, model: VAE, k: int = 50, doubly_reparameterized: bool = False):
+        super().__init__(model, k)
+        if doubly_reparameterized and model.posterior.density is not Density.EXACT:
+            raise ValueError("doubly_reparameterized needs an exact log q(z|x); leave it false with this posterior")
+        self.doubly_reparameterized = doubly_reparameterized
+
+    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        if self.doubly_reparameterized:
+            terms, surrogate = self._doubly_reparameterized(x, parameters)
+        else:
+            terms, surrogate = self.terms(x, parameters), None
+        bound = terms.log_w.logsumexp(0) - math.log(self.k)
+        kl = (terms.log_posterior - terms.log_prior).mean(0)
+        logged = {"iwae": bound, "elbo": terms.log_w.mean(0), "log_likelihood": terms.log_likelihood.mean(0), "kl": kl}
+        return bound if surrogate is None else surrogate - surrogate.detach() + bound.detach(), logged
+
+    def _doubly_reparameterized(self, x: Tensor, parameters: Tensor | None) -> tuple[Terms, Tensor]:
+        """The terms, and a surrogate [B] whose gradient is Tucker et al.'s for the encoder and the usual one for the model.
+
+        The density of q is taken at stopped parameters; a hook on z turns the weights of the path through it from w̃ to w̃².
+        """
+        posterior = self.model.posterior
+        parameters = posterior.encode(x) if parameters is None else parameters
+        z = posterior.at(parameters).rsample(torch.Size((self.k,)))
+        log_q = posterior.at(parameters.detach()).log_prob(z)
+        likelihood, prior = self.model.likelihood(z).log_prob(x), self.model.prior().log_prob(z)
+        terms = Terms(likelihood, prior, log_q, z)
+        weights = terms.log_w.detach().softmax(0)
+        if z.requires_grad:
+            z.register_hook(lambda gradient: weights.unsqueeze(-1) * gradient)
+        return terms, (weights * terms.log_w).sum(0)
