@@ -1,4 +1,5 @@
 """Random numbers that are a function of (seed, place): the same on every machine, in any order and in any number of pieces."""
+
 import numpy as np
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -31,7 +32,7 @@ def permutation(n: int, seed: int) -> np.ndarray:
 
     Example:
         >>> permutation(6, seed=0).tolist()
-        [5, 2, 3, 1, 4, 0]
+        [5, 2, 0, 3, 1, 4]
     """
     return np.argsort(_mixed(np.arange(n, dtype=np.uint64), seed), kind="stable")
 

@@ -1,4 +1,5 @@
 """What a data set is to the rest of the house: three splits, and what their numbers mean."""
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

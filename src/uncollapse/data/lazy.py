@@ -1,6 +1,8 @@
 """Arrays that are read by index, so that data larger than memory cost a batch's worth of it."""
+
 import mmap
 from collections.abc import Callable
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,7 +53,7 @@ class Frozen:
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         x = torch.from_numpy(read(self.values, rows).astype(np.float64)) * self.scale
-        u = torch.from_numpy(counter.uniform(rows, x[0].numel(), self.seed)).reshape(x.shape)
+        u = torch.from_numpy(counter.uniform(rows, prod(self.shape[1:]), self.seed)).reshape(x.shape)
         return self.combine(x, u).numpy()
 
 

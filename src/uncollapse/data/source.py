@@ -1,4 +1,5 @@
 """One split of a data set: numbered observations, of which a batch is an index draw."""
+
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -34,9 +35,7 @@ class Source:
                 [0.0000, 0.5000]])
     """
 
-    def __init__(
-        self, values: Tensor | Readable, labels: Tensor | None = None, scale: float = 1.0, draw: Draw | None = None
-    ):
+    def __init__(self, values: Tensor | Readable, labels: Tensor | None = None, scale: float = 1.0, draw: Draw | None = None):
         if labels is not None and len(labels) != values.shape[0]:
             raise ValueError(f"expected one label for each of {values.shape[0]} observations, came {len(labels)} labels")
         self.values, self.labels, self.scale, self.draw = values, labels, scale, draw

@@ -1,4 +1,5 @@
 """Noise that turns one kind of data into another: grey values into bits, discrete values into real ones."""
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ def bernoulli(x: Tensor, u: Tensor) -> Tensor:
     """1 with probability x, else 0: from x in [0, 1] and uniform noise u of its shape.
 
     Example:
+        >>> import torch
         >>> bernoulli(torch.tensor([0.0, 0.3, 0.8, 1.0]), torch.full((4,), 0.5))
         tensor([0., 0., 1., 1.])
     """
@@ -36,6 +38,7 @@ def spread(x: Tensor, u: Tensor, levels: int) -> Tensor:
         Theis, van den Oord and Bethge (2016), A note on the evaluation of generative models, section 3.1.
 
     Example:
+        >>> import torch
         >>> spread(torch.tensor([0.0, 0.5, 1.0]), torch.full((3,), 0.5), levels=3)
         tensor([0.1667, 0.5000, 0.8333])
     """

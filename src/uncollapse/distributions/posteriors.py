@@ -88,7 +88,7 @@ class FullGaussian(Posterior):
     def at(self, parameters: Tensor) -> Distribution:
         mu, diagonal, rest = parameters.split([self.features, self.features, self.below.shape[1]], dim=-1)
         scale = torch.diag_embed(F.softplus(diagonal) + 1e-6)
-        scale = scale.index_put((..., *self.below), rest) if rest.shape[-1] else scale
+        scale[..., self.below[0], self.below[1]] = rest
         return CholeskyNormal(mu, scale)
 
     def widen(self, parameters: Tensor, factor: float) -> Tensor:

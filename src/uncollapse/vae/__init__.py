@@ -1,14 +1,15 @@
 """Variational autoencoders: the model, its objectives, the procedures that learn them, and the diagnosis of collapse."""
 from uncollapse.vae.collapse import Diagnosis, Thresholds, diagnose
-from uncollapse.vae.inference import Amortized, LogLikelihood, MaximumLikelihood, Procedure, VariationalEM
+from uncollapse.vae.inference import Amortized, MaximumLikelihood, Procedure, VariationalEM
 from uncollapse.vae.model import VAE, Terms
-from uncollapse.vae.objectives import ELBO, IWAE, EntropyELBO, JointELBO, Objective
+from uncollapse.vae.objectives import ELBO, IWAE, Bound, EntropyELBO, JointELBO, LogLikelihood, Objective
 
 __all__ = [
     "ELBO",
     "IWAE",
     "VAE",
     "Amortized",
+    "Bound",
     "Diagnosis",
     "EntropyELBO",
     "JointELBO",

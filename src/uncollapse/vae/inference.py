@@ -1,17 +1,22 @@
 """Procedures: the lecture's algorithms, each a batch turned into updates."""
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions import Free, Prior
+from uncollapse.distributions import Free
 from uncollapse.parts import Part
+from uncollapse.schedules import Schedule
+from uncollapse.vae.collapse import diagnose
+from uncollapse.vae.model import VAE
 from uncollapse.vae.objectives import Logged, Objective
 
 Update = Callable[[Tensor], None]
 """What takes a loss to a step of the weights; the training makes it."""
+
+DIAGNOSED = 512  # observations that the diagnosis during training looks at
 
 
 class Procedure(Part, ABC):
@@ -36,6 +41,37 @@ class Procedure(Part, ABC):
     def parameters(self) -> list[nn.Parameter]:
         """What the update moves."""
         return [p for p in self.objective.parameters() if p.requires_grad]
+
+    def schedules(self) -> Iterator[Schedule]:
+        """Its schedules, whose open lengths the training fills in."""
+        return self.objective.schedules()
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Tensor], t: Tensor) -> dict[str, Any]:
+        """The mean of the objective's values over held-out batches, the one that selects as `bound`; for a VAE the diagnosis too.
+
+        Args:
+            batches: Observations [B, *shape] each.
+            t: Step, a 0-d tensor.
+        """
+        sums: dict[str, Tensor] = {}
+        seen: list[Tensor] = []
+        n = 0
+        for x in batches:
+            for name, value in self.objective(x, t)[1].items():
+                sums[name] = sums.get(name, torch.zeros((), device=x.device)) + value.sum()
+            if n < DIAGNOSED:
+                seen.append(x)
+            n += len(x)
+        means = {name: float(total) / n for name, total in sums.items()}
+        return {"bound": means[self.objective.selects], **means, **self._diagnosis(torch.cat(seen)[:DIAGNOSED])}
+
+    def _diagnosis(self, x: Tensor) -> dict[str, Any]:
+        """What the diagnosis saw, without its words."""
+        if not isinstance(self.objective.model, VAE) or len(x) < 2:
+            return {}
+        seen = diagnose(self.objective.model, x).as_dict()
+        return {name: seen[name] for name in ("kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict")}
 
     @abstractmethod
     def step(self, x: Tensor, t: Tensor) -> Logged:
@@ -106,25 +142,3 @@ class VariationalEM(Procedure):
         bound, logged = self.forward(x, t, lam)
         self.ascend(bound)
         return {name: value.detach() for name, value in logged.items()}
-
-
-class LogLikelihood(nn.Module):
-    """The objective of maximum likelihood: the exact log p(x) of a tractable density, in nats.
-
-    Args:
-        model: A density with its own parameters, such as `Location` or `Mixture`.
-
-    Example:
-        >>> from uncollapse.distributions import Location
-        >>> bound, logged = LogLikelihood(Location(1))(torch.zeros(2, 1), torch.tensor(0))
-        >>> [round(v, 4) for v in bound.tolist()]
-        [-0.9189, -0.9189]
-    """
-
-    def __init__(self, model: Prior):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Logged]:
-        log_likelihood = self.model().log_prob(x)
-        return log_likelihood, {"log_likelihood": log_likelihood}

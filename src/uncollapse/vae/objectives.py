@@ -2,12 +2,13 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from uncollapse.distributions import Density
+from uncollapse.distributions import Density, Posterior
 from uncollapse.divergences import kl_units
 from uncollapse.parts import Part
 from uncollapse.schedules import Schedule, schedule
@@ -18,31 +19,25 @@ Logged = dict[str, Tensor]
 
 
 class Objective(Part, nn.Module, ABC):
-    """An unreduced bound [B], to be maximised, of a model.
+    """Something to be maximised, unreduced [B], of a model.
 
     Args:
-        model: The model and posterior whose bound it is.
-        k: Monte Carlo samples K per observation.
+        model: The model whose objective it is.
 
-    Raises:
-        ValueError: If k is not positive, or the posterior's density is not what the objective needs.
+    Attributes:
+        selects: The logged value by which validation chooses the best weights.
     """
 
     given: ClassVar[tuple[str, ...]] = ("model",)
+    selects: ClassVar[str] = "elbo"
 
-    def __init__(self, model: VAE, k: int = 1):
+    def __init__(self, model: Any):
         super().__init__()
-        if k < 1:
-            raise ValueError(f"expected k of at least 1 sample, came {k}")
-        if model.posterior.density not in (Density.EXACT, Density.BOUND):
-            raise ValueError(
-                f"{type(self).__name__} needs log q(z|x), {type(model.posterior).__name__} gives {model.posterior.density.value}"
-            )
-        self.model, self.k = model, k
+        self.model = model
 
     @abstractmethod
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        """The bound [B] of x [B, *shape] at step t, and what to log of it.
+        """The objective [B] of x [B, *shape] at step t, and what to log of it.
 
         Args:
             x: Observations.
@@ -54,13 +49,52 @@ class Objective(Part, nn.Module, ABC):
         """Its schedules, whose open lengths the training fills in."""
         return (value for value in vars(self).values() if isinstance(value, Schedule))
 
-    def terms(self, x: Tensor, parameters: Tensor | None) -> Terms:
-        """The model's terms at the posterior, or at the member of its family with these parameters."""
-        q = None if parameters is None else self.model.posterior.at(parameters)
-        return self.model.terms(x, self.k, q)
+
+class LogLikelihood(Objective):
+    """The objective of maximum likelihood: the exact log p(x) in nats of a tractable density, `Location` or `Mixture`.
+
+    Example:
+        >>> from uncollapse.distributions import Location
+        >>> bound, logged = LogLikelihood(Location(1))(torch.zeros(2, 1), torch.tensor(0))
+        >>> [round(v, 4) for v in bound.tolist()]
+        [-0.9189, -0.9189]
+    """
+
+    selects: ClassVar[str] = "log_likelihood"
+
+    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        log_likelihood = self.model().log_prob(x)
+        return log_likelihood, {"log_likelihood": log_likelihood}
 
 
-class ELBO(Objective):
+class Bound(Objective):
+    """A bound on log p(x) by K draws from the posterior.
+
+    Args:
+        model: The model and posterior whose bound it is.
+        k: Monte Carlo samples K per observation.
+
+    Raises:
+        ValueError: If k is not positive, or the posterior's density is not what a bound needs.
+    """
+
+    def __init__(self, model: VAE, k: int = 1):
+        super().__init__(model)
+        if k < 1:
+            raise ValueError(f"expected k of at least 1 sample, came {k}")
+        if model.posterior.density not in (Density.EXACT, Density.BOUND):
+            raise ValueError(
+                f"{type(self).__name__} needs log q(z|x), {type(model.posterior).__name__} gives {model.posterior.density.value}"
+            )
+        self.k = k
+
+    def posterior(self, x: Tensor, parameters: Tensor | None) -> Distribution:
+        """q(z|x), or the member of its family with these parameters."""
+        posterior: Posterior = self.model.posterior
+        return posterior(x) if parameters is None else posterior.at(parameters)
+
+
+class ELBO(Bound):
     r"""The evidence lower bound, regularised by the KL divergence, with β and free bits.
 
     .. math:: \mathbb E_{q}[\log p(x \mid z)] - \beta \, \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \le \log p(x), \quad \beta \ge 1
@@ -95,7 +129,7 @@ class ELBO(Objective):
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
-        q = model.posterior(x) if parameters is None else model.posterior.at(parameters)
+        q = self.posterior(x, parameters)
         p, z = model.prior(), q.rsample(torch.Size((self.k,)))
         log_likelihood = model.likelihood(z).log_prob(x).mean(0)
         units = kl_units(q, p)
@@ -110,7 +144,7 @@ class ELBO(Objective):
         return torch.where(units.mean(0) > self.free_bits, units, self.free_bits).sum(-1)
 
 
-class EntropyELBO(Objective):
+class EntropyELBO(Bound):
     r"""The ELBO, regularised by the entropy of the posterior.
 
     .. math:: \mathbb E_{q}[\log p(x, z)] + \mathbb H[q(z \mid x)]
@@ -124,7 +158,7 @@ class EntropyELBO(Objective):
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
-        q = model.posterior(x) if parameters is None else model.posterior.at(parameters)
+        q = self.posterior(x, parameters)
         z = q.rsample(torch.Size((self.k,)))
         log_joint = model.log_joint(x, z).mean(0)
         try:
@@ -135,7 +169,7 @@ class EntropyELBO(Objective):
         return elbo, {"elbo": elbo, "log_joint": log_joint, "entropy": entropy}
 
 
-class JointELBO(Objective):
+class JointELBO(Bound):
     r"""Joint matching: minus the divergence of q(z, x) = p_d(x) q(z|x) from p(x, z), which is the ELBO plus the data's entropy.
 
     .. math:: -\mathrm{KL}(q(z, x) \,\|\, p(x, z)) = \mathbb E_{p_d}\left[\mathbb E_{q}[\log p(x, z) - \log q(z \mid x)]\right]
@@ -155,14 +189,14 @@ class JointELBO(Objective):
         self.data_entropy = data_entropy
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        terms = self.terms(x, parameters)
+        terms = self.model.terms(x, self.k, self.posterior(x, parameters))
         elbo = terms.log_w.mean(0)
         kl = (terms.log_posterior - terms.log_prior).mean(0)
         logged = {"elbo": elbo, "log_likelihood": terms.log_likelihood.mean(0), "kl": kl}
         return elbo + self.data_entropy, logged
 
 
-class IWAE(Objective):
+class IWAE(Bound):
     r"""The importance-weighted bound, tighter than the ELBO for K > 1.
 
     .. math:: \mathbb E\left[\log \frac1K \sum_{k=1}^K w_k\right], \quad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}
@@ -178,6 +212,8 @@ class IWAE(Objective):
         (2019), Doubly Reparameterized Gradient Estimators, equation 8.
     """
 
+    selects: ClassVar[str] = "iwae"
+
     def __init__(self, model: VAE, k: int = 50, doubly_reparameterized: bool = False):
         super().__init__(model, k)
         if doubly_reparameterized and model.posterior.density is not Density.EXACT:
@@ -188,7 +224,7 @@ class IWAE(Objective):
         if self.doubly_reparameterized:
             terms, surrogate = self._doubly_reparameterized(x, parameters)
         else:
-            terms, surrogate = self.terms(x, parameters), None
+            terms, surrogate = self.model.terms(x, self.k, self.posterior(x, parameters)), None
         bound = terms.log_w.logsumexp(0) - math.log(self.k)
         kl = (terms.log_posterior - terms.log_prior).mean(0)
         logged = {"iwae": bound, "elbo": terms.log_w.mean(0), "log_likelihood": terms.log_likelihood.mean(0), "kl": kl}

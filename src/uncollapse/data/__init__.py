@@ -1,0 +1,9 @@
+"""Named data sets and the user's own files: one way in, three splits out."""
+
+from uncollapse.data.arrays import from_arrays
+from uncollapse.data.dataset import Data
+from uncollapse.data.from_torch import from_dataset
+from uncollapse.data.registry import load, names
+from uncollapse.data.source import Source
+
+__all__ = ["Data", "Source", "from_arrays", "from_dataset", "load", "names"]

@@ -1,0 +1,127 @@
+"""The door of the house: what arrays may come in, and what their numbers mean. Nothing is checked again behind it."""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.data import store
+from uncollapse.data.lazy import release, tensorable
+
+_CHUNK = 2**22  # numbers that are checked at a time
+
+
+def admitted(values: Any, where: str) -> np.ndarray:
+    """An array or a tensor as an array [N, *shape] of finite numbers, channels first; a memory map that fits comes into memory.
+
+    Images in 8 bits get a channel: [N, H, W] becomes [N, 1, H, W], and [N, H, W, 3] becomes [N, 3, H, W]. A table of one
+    column, [N], becomes [N, 1].
+
+    Args:
+        values: What the user gave.
+        where: What to call it in errors.
+
+    Raises:
+        ValueError: If it is empty, does not hold real numbers, or holds NaN or infinity.
+    """
+    array = _array(values, where)
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"expected numbers in {where}, came {array.dtype}: save a plain array of integers or floats")
+    if array.ndim == 0 or prod(array.shape) == 0:
+        raise ValueError(f"expected at least one observation in {where}, came an array of shape {array.shape}")
+    if isinstance(array, np.memmap) and store.fits(array.shape):
+        array = np.array(array)
+    _check_finite(array, where)
+    return _with_channels(array)
+
+
+def levels(splits: dict[str, np.ndarray], name: str) -> int | None:
+    """What the numbers of all splits together are: 2 if each is 0 or 1, 256 for 8-bit integers, None for real numbers.
+
+    Raises:
+        ValueError: If some splits are 8-bit integers and others are not.
+
+    Example:
+        >>> levels({"train": np.array([[0, 255]], np.uint8)}, "two grey pixels")
+        256
+    """
+    if all(_binary(values) for values in splits.values()):
+        return 2
+    eight = {split: values.dtype == np.uint8 for split, values in splits.items()}
+    if len(set(eight.values())) == 2:
+        types = ", ".join(f"{split} {values.dtype}" for split, values in splits.items())
+        raise ValueError(f"expected one type in all splits of {name}, came {types}: convert them to one")
+    return 256 if all(eight.values()) else None
+
+
+def labelled(labels: Any, n: int, where: str) -> Tensor | None:
+    """Labels as int64 [N] on the CPU; other values (names, say) become the numbers of their sorted kinds.
+
+    Raises:
+        ValueError: If there is not one for each of n observations.
+
+    Example:
+        >>> labelled(["cat", "dog", "cat"], 3, "pets")
+        tensor([0, 1, 0])
+    """
+    if labels is None:
+        return None
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.shape != (n,):
+        raise ValueError(f"expected one label for each of the {n} observations of {where}, came labels of shape {array.shape}")
+    return torch.from_numpy(encoded(array).astype(np.int64))
+
+
+def encoded(labels: np.ndarray) -> np.ndarray:
+    """Integers, as they are or as the numbers of the sorted kinds."""
+    if labels.dtype.kind in "bui":
+        return labels
+    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
+        return labels.astype(np.int64)
+    return np.unique(labels.astype(str), return_inverse=True)[1]
+
+
+def _array(values: Any, where: str) -> np.ndarray:
+    if isinstance(values, np.ndarray):
+        return values
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"expected an array in {where}, came rows of several lengths: make them one size") from error
+
+
+def _with_channels(values: np.ndarray) -> np.ndarray:
+    if values.ndim == 1:
+        return values[:, None]
+    if values.dtype == np.uint8 and values.ndim == 3:
+        return values[:, None]
+    if values.dtype == np.uint8 and values.ndim == 4 and values.shape[3] in (1, 3) and values.shape[1] not in (1, 3):
+        return values.transpose(0, 3, 1, 2)
+    return values
+
+
+def _chunks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    step = max(1, _CHUNK // prod(values.shape[1:]))
+    for start in range(0, len(values), step):
+        yield start, tensorable(np.asarray(values[start : start + step]))
+        release(values)
+
+
+def _check_finite(values: np.ndarray, where: str) -> None:
+    if values.dtype.kind != "f":
+        return
+    for start, chunk in _chunks(values):
+        good = np.isfinite(chunk).reshape(len(chunk), -1).all(1)
+        if not good.all():
+            row = start + int(np.argmin(good))
+            raise ValueError(f"expected finite numbers in {where}, came NaN or infinity in row {row}: remove or fill that row")
+
+
+def _binary(values: np.ndarray) -> bool:
+    return values.dtype == np.bool_ or all(bool(((chunk == 0) | (chunk == 1)).all()) for _, chunk in _chunks(values))

@@ -1,0 +1,92 @@
+"""Data from arrays: the splits that were not given are drawn from the train split."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from uncollapse.data import admission
+from uncollapse.data.counter import permutation
+from uncollapse.data.dataset import SPLITS, Data
+from uncollapse.data.lazy import Picked, Readable, tensorable
+from uncollapse.data.source import Source
+
+_Piece = tuple[Readable, torch.Tensor | None]
+
+
+def from_arrays(
+    train: Any,
+    valid: Any = None,
+    test: Any = None,
+    labels: Any = None,
+    valid_labels: Any = None,
+    test_labels: Any = None,
+    name: str = "arrays",
+    seed: int = 0,
+) -> Data:
+    """Data from numpy arrays, memory maps or tensors [N, ...].
+
+    Booleans, and numbers that are 0 or 1 throughout, are binary data; other 8-bit integers are images of 256 levels, scaled to
+    [0, 1]; all else are real numbers as they come. A split that is not given is a tenth of the train split, drawn by the seed.
+    A memory map stays on the disk if it is larger than memory allows (see `uncollapse.data.store.budget`).
+
+    Args:
+        train: Observations to learn from.
+        valid: Observations to choose by.
+        test: Observations to report on.
+        labels: Of the train observations: [N] integers, or names.
+        valid_labels: Of the valid observations.
+        test_labels: Of the test observations.
+        name: What to call the data set.
+        seed: Of the splits that are not given.
+
+    Raises:
+        ValueError: If an array is empty, holds other than finite real numbers, does not have the shape of the others, or is too
+            short to split.
+
+    Example:
+        >>> data = from_arrays(np.arange(20.0).reshape(10, 2), labels=np.arange(10) % 3)
+        >>> len(data.train), len(data.valid), len(data.test), data.shape, data.levels
+        (8, 1, 1, torch.Size([2]), None)
+    """
+    came = dict(zip(SPLITS, (train, valid, test), strict=True))
+    splits = {split: admission.admitted(values, f"{name} ({split})") for split, values in came.items() if values is not None}
+    _check_shapes(splits, name)
+    kinds = dict(zip(SPLITS, (labels, valid_labels, test_labels), strict=True))
+    pieces: dict[str, _Piece] = {
+        split: (values, admission.labelled(kinds[split], len(values), f"{name} ({split})")) for split, values in splits.items()
+    }
+    found = admission.levels(splits, name)
+    scale = 1 / 255 if found == 256 else 1.0
+    return Data(name, **{split: _source(piece, scale) for split, piece in _completed(pieces, name, seed).items()}, levels=found)
+
+
+def _source(piece: _Piece, scale: float) -> Source:
+    values, labels = piece
+    in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
+    return Source(torch.from_numpy(tensorable(values)) if in_memory else values, labels, scale)
+
+
+def _completed(pieces: dict[str, _Piece], name: str, seed: int) -> dict[str, _Piece]:
+    """All three splits: each missing one is a tenth of the train split, at least one row."""
+    missing = [split for split in SPLITS if split not in pieces]
+    if not missing:
+        return pieces
+    n = pieces["train"][0].shape[0]
+    if n <= len(missing):
+        raise ValueError(f"expected at least {len(missing) + 1} observations to split {name}, came {n}: give all three splits")
+    tenth = max(1, n // 10)
+    rows = np.split(permutation(n, seed), [tenth * (i + 1) for i in range(len(missing))])
+    return pieces | {split: _picked(pieces["train"], part) for split, part in zip([*missing, "train"], rows, strict=True)}
+
+
+def _picked(piece: _Piece, rows: np.ndarray) -> _Piece:
+    values, labels = piece
+    mapped = isinstance(values, np.memmap)
+    return Picked(values, rows) if mapped else values[rows], None if labels is None else labels[torch.from_numpy(rows)]
+
+
+def _check_shapes(splits: dict[str, np.ndarray], name: str) -> None:
+    if len({values.shape[1:] for values in splits.values()}) > 1:
+        shapes = ", ".join(f"{split} {values.shape[1:]}" for split, values in splits.items())
+        raise ValueError(f"expected observations of one shape in all splits of {name}, came {shapes}: make them one shape")

@@ -1,0 +1,127 @@
+"""The user's own tables: CSV and Parquet, a row an observation, with an optional column of labels."""
+
+import csv as lines
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from uncollapse.data import store
+from uncollapse.data.arrays import from_arrays
+from uncollapse.data.dataset import Data
+
+_ROWS = 2**14  # rows that are read at a time
+_LABEL = "label"
+
+
+def csv(path: Path, seed: int) -> Data:
+    """Numbers from a .csv file, with or without a line of names; a column named `label` holds labels."""
+    return _table(path, seed, _csv_chunks)
+
+
+def parquet(path: Path, seed: int) -> Data:
+    """Numbers from a .parquet file; a column named `label` holds labels."""
+    return _table(path, seed, _parquet_chunks)
+
+
+def _table(path: Path, seed: int, chunks: Any) -> Data:
+    values, labels = store.gathered(partial(chunks, path), path)
+    return from_arrays(values, labels=labels, name=path.stem, seed=seed)
+
+
+def _csv_chunks(path: Path) -> Iterator[store.Chunk]:
+    pandas = _imported("pandas", path)
+    try:
+        reader = pandas.read_csv(path, header=0 if _named(path) else None, chunksize=_ROWS, low_memory=False)
+        for frame in reader:
+            yield _numbers(pandas, frame.reset_index(drop=True), path, int(frame.index[0]))
+    except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _parquet_chunks(path: Path) -> Iterator[store.Chunk]:
+    pandas, pyarrow = _imported("pandas", path), _imported("pyarrow.parquet", path)
+    start = 0
+    try:
+        with pyarrow.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_ROWS):
+                yield _numbers(pandas, batch.to_pandas(), path, start)
+                start += len(batch)
+    except (pyarrow.lib.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _named(path: Path) -> bool:
+    """Whether the first line holds names, not numbers."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        first = next(lines.reader(file), None)
+    if first is None:
+        raise ValueError(f"expected rows of numbers in {path}, came an empty file: write at least three rows")
+    return not all(_is_number(cell) for cell in first)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(pandas: ModuleType, frame: Any, path: Path, start: int) -> store.Chunk:
+    """The columns of a piece of the table as float32 [n, columns], and its labels."""
+    labels = _labels(frame.pop(_LABEL), path, start) if _LABEL in frame.columns else None
+    for column in frame.columns:
+        _check_column(pandas, frame[column], path, start)
+    with np.errstate(over="ignore"):
+        return frame.to_numpy(np.float32), labels
+
+
+def _labels(column: Any, path: Path, start: int) -> np.ndarray:
+    if (holes := column.isna()).any():
+        row = start + int(np.argmax(holes.to_numpy())) + 1
+        raise ValueError(
+            f"expected a label in each row of {path}, came none in row {row}: fill it, or drop the column {_LABEL!r}"
+        )
+    return column.to_numpy()
+
+
+def _check_column(pandas: ModuleType, column: Any, path: Path, start: int) -> None:
+    """Refuse text and holes, with the first row that has one; rows count from 1 below the names."""
+    good = _finite(pandas, column)
+    if column.dtype.kind in "biuf" and good.all():
+        return
+    row = int(np.argmin(good))
+    raise ValueError(
+        f"expected numbers in column {column.name!r} of {path}, came {_shown(column.iloc[row])} in row {start + row + 1}: "
+        f"mend it, drop the column, or name a column of labels {_LABEL!r}"
+    )
+
+
+def _finite(pandas: ModuleType, column: Any) -> np.ndarray:
+    """Which cells are finite numbers, or text that reads as one."""
+    if column.dtype.kind not in "OUSbiuf":
+        return np.zeros(len(column), bool)
+    try:
+        return np.isfinite(pandas.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan))
+    except TypeError:
+        return np.zeros(len(column), bool)
+
+
+def _shown(cell: Any) -> str:
+    return "NaN" if cell is None or cell != cell else repr(cell.item() if isinstance(cell, np.generic) else cell)
+
+
+def _imported(module: str, path: Path) -> ModuleType:
+    try:
+        return __import__(module, fromlist=["_"])
+    except ImportError as error:
+        raise ValueError(f"reading {path} needs {module.split('.')[0]}: pip install 'uncollapse[tables]'") from error
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split())
+    return ValueError(f"{path} cannot be read as a table ({reason}): write it again, one number a column in each row")

@@ -1,0 +1,274 @@
+"""The loop: one for every procedure."""
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from uncollapse import noise
+from uncollapse.data import Data
+from uncollapse.training.checkpoint import read_state, replacing, verify, write_state
+from uncollapse.training.log import Line, Log, Meter, Observer, plain
+from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
+from uncollapse.training.settings import Machine, Training
+from uncollapse.training.update import OptimizerFactory, Update, default_optimizer
+from uncollapse.vae import VAE, Procedure
+
+VALIDATION = 2**40  # the step whose noise every validation uses, so that two of them differ in the weights alone
+
+
+class TrainingError(RuntimeError):
+    """A training that had to stop; says why, and what is left."""
+
+
+@dataclass
+class Fitted:
+    """What a training leaves: the model with its best weights, the log, and how far it came."""
+
+    model: nn.Module
+    step: int
+    seconds: float
+    training_seconds: float
+    lines: list[Line] = field(default_factory=list)
+    signal: int | None = None  # the signal that stopped it, if one did
+
+    @property
+    def ms_per_step(self) -> float:
+        """Milliseconds a training step took, validation and checkpoints left out."""
+        return 1000 * self.training_seconds / max(self.step, 1)
+
+
+def fit(
+    procedure: Procedure,
+    data: Data,
+    training: Training = Training(),  # noqa: B008
+    optimizer: OptimizerFactory = default_optimizer,
+    machine: Machine = Machine(),  # noqa: B008
+    out: Path | str | None = None,
+    resume: bool = False,
+    observers: Iterable[Observer] = (),
+) -> Fitted:
+    """Run a procedure on data until its steps are done, its patience is over, or a signal comes.
+
+    Args:
+        procedure: What turns batches into updates.
+        data: Where batches come from; the validation split chooses the best weights.
+        training: How long and how.
+        optimizer: Factory of the optimiser.
+        machine: Where.
+        out: Run folder for the log and checkpoints; None: nothing is written.
+        resume: Go on from the run folder's last checkpoint.
+        observers: Called with every line of the log.
+
+    Raises:
+        TrainingError: If a loss or gradient was not finite.
+        CheckpointError: If a checkpoint cannot be written, or the one to go on from cannot be read.
+        ValueError: If the data are not what the model expects.
+
+    Example:
+        >>> from uncollapse.data import from_arrays
+        >>> from uncollapse.distributions import Location
+        >>> from uncollapse.vae import LogLikelihood, MaximumLikelihood
+        >>> data = from_arrays(torch.randn(300, 2) + 3.0)
+        >>> fitted = fit(MaximumLikelihood(LogLikelihood(Location(2))), data, Training(steps=60, batch_size=32),
+        ...              lambda parameters: torch.optim.SGD(parameters, lr=0.2))
+        >>> bool((fitted.model.theta - 3).abs().max() < 0.5)
+        True
+    """
+    loop = Loop(procedure, data, training, optimizer, machine, None if out is None else Path(out), list(observers))
+    if resume:
+        loop.resume()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), noise.sharing(loop.rows), Interruption().watching() as stop:
+        loop.run(stop)
+    return loop.finish(stop)
+
+
+class Loop:
+    """The state of a training, and how it moves; `fit` is its one user."""
+
+    def __init__(
+        self,
+        procedure: Procedure,
+        data: Data,
+        training: Training,
+        optimizer: OptimizerFactory,
+        machine: Machine,
+        out: Path | None,
+        observers: list[Observer],
+    ):
+        self.procedure, self.training, self.out = procedure, training, out
+        self.accelerator = accelerator(machine, out)
+        self.main = self.accelerator.is_main_process
+        self.model: Any = procedure.objective.model
+        self.batch = min(training.batch_size, len(data.train))
+        self.rows = rows(self.accelerator, self.batch)
+        for schedule in (training.schedule, *procedure.schedules()):
+            schedule.over(training.steps)
+        self.update: Update | None = None
+        self._optimizer = optimizer
+        procedure.connect(wrapper(self.accelerator, machine), self._make_update)
+        self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
+        self.log = Log(out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else [])
+        self.meter, self.t = Meter(), torch.zeros((), device=self.accelerator.device)
+        self.step, self.epoch, self.order = 0, -1, torch.empty(0)
+        self.best, self.stale, self.training_seconds = -math.inf, 0, 0.0
+        self.best_weights: dict[str, Tensor] | None = None
+        self.started = time.perf_counter()
+
+    def _make_update(self, parameters: Iterable[nn.Parameter]) -> Update:
+        self.update = Update(parameters, self._optimizer, self.training, self.accelerator)
+        return self.update
+
+    def _track(self, machine: Machine) -> Observer:
+        """An observer that hands the log's numbers to the tracker."""
+        if machine.tracker is None:
+            return lambda line: None
+        self.accelerator.init_trackers("uncollapse")
+        return lambda line: self.accelerator.log(
+            {f"{line['kind']}/{k}": v for k, v in line.items() if isinstance(v, float)}, step=line["step"]
+        )
+
+    def run(self, stop: Interruption) -> None:
+        """Train until the steps are done, the patience is over or a signal came."""
+        training = self.training
+        since = time.perf_counter()
+        while self.step < training.steps and not self._stale() and not self._stopped(stop):
+            self._learn()
+            self.step += 1
+            ends = self.step == training.steps
+            if self.step % training.log_every == 0 or ends:
+                self._report()
+            if self.step % training.validate_every == 0 or ends:
+                self.training_seconds += time.perf_counter() - since
+                self._validate()
+                since = time.perf_counter()
+        self.training_seconds += time.perf_counter() - since
+        if stop.signal is not None:
+            self._save()
+
+    def _learn(self) -> None:
+        """One step of the procedure, all its randomness a function of (seed, step)."""
+        assert self.update is not None
+        noise.seed_step(self.training.seed, self.step)
+        self.t.fill_(self.step)
+        self.update.at(self.step)
+        self.meter.add(self.procedure.step(self.data.train.batch(self._index()), self.t))
+
+    def _index(self) -> Tensor:
+        """This step's rows of this process; an epoch's order follows from (seed, epoch), what does not fill a batch waits."""
+        epoch, place = divmod(self.step, len(self.data.train) // self.batch)
+        if epoch != self.epoch:
+            generator = torch.Generator().manual_seed(self.training.seed * 1_000_003 + epoch)
+            self.order = torch.randperm(len(self.data.train), generator=generator).to(self.data.train.device)
+            self.epoch = epoch
+        start, stop = (0, self.batch) if self.rows is None else (self.rows.start, self.rows.stop)
+        return self.order[place * self.batch + start : place * self.batch + stop]
+
+    def _report(self) -> None:
+        """A line of the log: here the device is waited for, and a run whose numbers broke is stopped."""
+        assert self.update is not None
+        values = self.meter.read(lambda means: self.accelerator.reduce(means, "mean"))
+        skipped, norm = int(self.update.skipped), float(self.update.norm)
+        seconds = time.perf_counter() - self.started
+        line = {"kind": "train", "step": self.step, "seconds": round(seconds, 3), **values, "gradient_norm": norm}
+        self.log.write(line | {"learning_rate": self.update.rate})
+        if skipped:
+            broken = [name for name, value in values.items() if not math.isfinite(value)]
+            term = ", ".join(broken) if broken else "the gradient, though every term is finite"
+            raise TrainingError(
+                f"not a finite number in {term} by step {self.step}: {skipped} steps were skipped and no weight was touched; "
+                f"{self._left()} Try a smaller learning rate, --training.clip 100, or look for extreme values in the data"
+            )
+
+    def _left(self) -> str:
+        """What a run that had to stop leaves."""
+        return "nothing was to be written." if self.out is None else f"the last good checkpoint is in {self.out / 'checkpoints'}."
+
+    def _validate(self) -> None:
+        """Look at the validation data with the averaged weights, keep the best, and save."""
+        assert self.update is not None
+        self.model.eval()
+        with self.update.averaged(), noise.sharing(None):
+            noise.seed_step(self.training.seed, VALIDATION)
+            seen = self.procedure.validate(self.data.valid.batches(self.batch), self.t)
+            better = seen["bound"] > self.best
+            if better:
+                self.best, self.stale = seen["bound"], 0
+                self._keep_best()
+            else:
+                self.stale += 1
+        self.model.train()
+        self.log.write({"kind": "valid", "step": self.step, "seconds": round(time.perf_counter() - self.started, 3), **seen})
+        self._save()
+
+    def _keep_best(self) -> None:
+        """The weights of the best validation, in memory and in the run folder."""
+        self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        if self.out is not None and self.main:
+            with replacing(self.out / "checkpoints" / "best") as staging:
+                self._write_model(staging)
+                write_state(staging, {}, {"step": self.step, "bound": self.best})
+
+    def _write_model(self, directory: Path) -> None:
+        if isinstance(self.model, VAE):
+            self.model.save_pretrained(directory)
+        else:
+            save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, directory / "model.safetensors")
+
+    def _save(self) -> None:
+        """All that a resumed run needs, as `last`, unless a step was skipped: then the one before is the last good one."""
+        assert self.update is not None
+        if self.out is None or not self.main or int(self.update.skipped):
+            return
+        values = {"step": self.step, "best": plain(self.best), "stale": self.stale, "training_seconds": self.training_seconds}
+        tensors = {**self.update.state(), **self.meter.state()}
+        with replacing(self.out / "checkpoints" / "last") as staging:
+            self._write_model(staging)
+            write_state(staging, tensors, values | {"seconds": time.perf_counter() - self.started})
+
+    def resume(self) -> None:
+        """Go on from the run folder's last checkpoint."""
+        assert self.update is not None
+        if self.out is None:
+            raise ValueError("expected a run folder to resume from, came none; write out=... (--out on the command line)")
+        last = self.out / "checkpoints" / "last"
+        tensors, values = read_state(last)
+        self.model.load_weights(load_file(last / "model.safetensors"), str(last))
+        self.update.restore(tensors)
+        self.meter.restore({k: v.to(self.accelerator.device) for k, v in tensors.items()})
+        self.step, self.stale, self.training_seconds = values["step"], values["stale"], values["training_seconds"]
+        self.best = -math.inf if values["best"] is None else values["best"]
+        self.started = time.perf_counter() - values["seconds"]
+        self.log.cut(self.step)
+
+    def finish(self, stop: Interruption) -> Fitted:
+        """The best weights in the model, and what the training leaves."""
+        best = self.out and self.out / "checkpoints" / "best"
+        if self.best_weights is None and best and best.exists():
+            verify(best)
+            self.best_weights = load_file(best / "model.safetensors")
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+        self.accelerator.end_training()
+        self.model.eval()
+        seconds = time.perf_counter() - self.started
+        return Fitted(self.model, self.step, seconds, self.training_seconds, self.log.lines, stop.signal)
+
+    def _stale(self) -> bool:
+        return self.training.patience is not None and self.stale > self.training.patience
+
+    def _stopped(self, stop: Interruption) -> bool:
+        """Whether a signal came; several processes agree on it where the log is read."""
+        if self.rows is None:
+            return stop.signal is not None
+        if self.step % self.training.log_every:
+            return False
+        flag = torch.tensor(float(stop.signal or 0), device=self.accelerator.device)
+        number = int(self.accelerator.gather(flag.reshape(1)).max())
+        stop.signal = number or None
+        return bool(number)

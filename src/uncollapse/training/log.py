@@ -1,0 +1,100 @@
+"""The log of a run: values gathered on the device, read once a line, kept in metrics.jsonl."""
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Line = dict[str, Any]
+Observer = Callable[[Line], None]
+"""Something that looks on: it gets every line of the log as it is written."""
+
+
+class Meter:
+    """The values of the steps since the last line, on the device; nothing is read until `read`."""
+
+    def __init__(self) -> None:
+        self.means: dict[str, list[Tensor]] = {}
+
+    def add(self, logged: dict[str, Tensor]) -> None:
+        """One step's per-example values, each name [B] or [1]."""
+        for name, value in logged.items():
+            self.means.setdefault(name, []).append(value)
+
+    def read(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Each name's mean over the steps, after `reduce` over the processes; empties the meter."""
+        if not self.means:
+            return {}
+        means = torch.stack([_by_step(values).mean() for values in self.means.values()])
+        names, self.means = list(self.means), {}
+        return dict(zip(names, reduce(means).tolist(), strict=True))
+
+    def state(self) -> dict[str, Tensor]:
+        """The values so far, by name."""
+        return {f"meter.{name}": _by_step(values) for name, values in self.means.items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+        self.means = {k.removeprefix("meter."): list(v.unbind()) for k, v in state.items() if k.startswith("meter.")}
+
+
+def _by_step(values: list[Tensor]) -> Tensor:
+    """The mean of each step: [steps]."""
+    return torch.stack([value.mean() for value in values])
+
+
+class Log:
+    """metrics.jsonl and whoever looks on.
+
+    Args:
+        file: Where the lines go; None: to the observers alone.
+        observers: Called with every line.
+    """
+
+    def __init__(self, file: Path | None, observers: list[Observer]):
+        self.file, self.observers = file, observers
+        self.lines: list[Line] = []
+
+    def write(self, line: Line) -> None:
+        """Append a line, a NaN or infinity as null."""
+        self.lines.append(line)
+        if self.file is not None:
+            with self.file.open("a") as stream:
+                stream.write(json.dumps(plain(line)) + "\n")
+        for observer in self.observers:
+            observer(line)
+
+    def cut(self, step: int) -> None:
+        """Forget the lines after this step: those that a resumed run writes again."""
+        if self.file is None or not self.file.exists():
+            return
+        lines = [line for text in self.file.read_text().splitlines() if (line := _parsed(text)) and line["step"] <= step]
+        staged = self.file.with_suffix(".new")
+        staged.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        staged.replace(self.file)
+        self.lines = lines
+
+
+def _parsed(text: str) -> Line | None:
+    """A line, or None for one that a kill cut short."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON takes it: NaN and infinities become null.
+
+    Example:
+        >>> plain({"elbo": float("nan"), "units": [1.0, float("inf")]})
+        {'elbo': None, 'units': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,73 @@
+"""What a training is told: how long, how fast, how careful, and on which machine."""
+from typing import Literal
+
+from uncollapse.parts import Part
+from uncollapse.schedules import Constant, Schedule
+
+
+class Training(Part):
+    """How a procedure is run.
+
+    Args:
+        steps: Updates in all.
+        batch_size: Observations in a batch, over all processes together.
+        seed: Everything random follows from (seed, step, row).
+        schedule: Factor of the optimiser's learning rate, as a function of the step.
+        clip: Largest norm of the gradient; larger ones are scaled down to it. None: no clipping.
+        ema: Decay of the average of the weights that is validated and kept as `best`; 0: the weights themselves.
+        log_every: Steps between two lines of the log, where the device is waited for.
+        validate_every: Steps between two looks at the validation data; a checkpoint follows each.
+        patience: Looks without a better bound after which the training stops; None: never.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> Training(steps=100).batch_size
+        100
+    """
+
+    def __init__(
+        self,
+        steps: int = 5000,
+        batch_size: int = 100,
+        seed: int = 0,
+        schedule: Schedule = Constant(1.0),  # noqa: B008
+        clip: float | None = None,
+        ema: float = 0.0,
+        log_every: int = 50,
+        validate_every: int = 500,
+        patience: int | None = None,
+    ):
+        for name, value in (("steps", steps), ("batch_size", batch_size), ("log_every", log_every), ("validate_every", validate_every)):
+            if value < 1:
+                raise ValueError(f"expected training.{name} of at least 1, came {value}")
+        if not 0 <= ema < 1:
+            raise ValueError(f"expected training.ema in [0, 1), came {ema}; 0.999 averages about a thousand steps")
+        self.steps, self.batch_size, self.seed, self.schedule = steps, batch_size, seed, schedule
+        self.clip, self.ema, self.patience = clip, ema, patience
+        self.log_every, self.validate_every = log_every, validate_every
+
+
+class Machine(Part):
+    """Where it runs.
+
+    Args:
+        device: auto (an accelerator if there is one), cpu, cuda, mps.
+        precision: no (as the weights are), or bf16 (mixed, by autocast).
+        compile: Whether to compile the objective with torch.compile.
+        tracker: Where to send the log beside metrics.jsonl: tensorboard, mlflow, wandb or trackio; None: nowhere.
+
+    Example:
+        >>> Machine().device
+        'auto'
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        precision: Literal["no", "bf16"] = "no",
+        compile: bool = False,
+        tracker: Literal["tensorboard", "mlflow", "wandb", "trackio"] | None = None,
+    ):
+        self.device, self.precision, self.compile, self.tracker = device, precision, compile, tracker

@@ -1,0 +1,118 @@
+"""The one place where a loss becomes a step of the weights."""
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from uncollapse.schedules import Schedule
+from uncollapse.training.settings import Training
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def default_optimizer(parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Adam with its usual learning rate, 1e-3."""
+    return Adam(parameters, lr=1e-3)
+
+
+class Update:
+    """Backward, the reduction over processes, the guard against NaN, clipping, the optimiser's step and the weights' average.
+
+    A gradient or loss that is not finite never reaches the weights: a flag on the device makes the fused optimiser skip the step,
+    and is counted there, so that nothing is waited for. `skipped` is read when the log is.
+
+    Args:
+        parameters: What it moves.
+        optimizer: Factory of the optimiser, one that has a fused form.
+        training: The schedule of the learning rate, clipping and averaging.
+        accelerator: Does backward, in whatever precision and over however many processes.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], optimizer: OptimizerFactory, training: Training, accelerator: Accelerator):
+        self.parameters = list(parameters)
+        self.optimizer = fused(optimizer(self.parameters))
+        self.accelerator, self.clip, self.ema = accelerator, training.clip, training.ema
+        self.schedule: Schedule = training.schedule
+        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.average = [p.detach().clone() for p in self.parameters] if self.ema else []
+        device = self.parameters[0].device
+        self.skipped, self.norm = torch.zeros((), device=device), torch.zeros((), device=device)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def at(self, step: int) -> None:
+        """Set the learning rate of this step."""
+        factor = float(self.schedule(step))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    def __call__(self, loss: Tensor) -> None:
+        # a loss that is not finite makes every gradient NaN, on all processes alike
+        self.accelerator.backward(loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan))
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self.norm = torch.nn.utils.get_total_norm(gradients)
+        bad = (~self.norm.isfinite()).to(torch.float32)
+        self.skipped += bad
+        if self.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, self.norm)
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average:
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - self.ema)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it, the weights are their average."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for p, average in zip(self.parameters, self.average, strict=False):
+            p.data, average.data = average.data, p.data
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a resumed training needs, by name."""
+        named = {f"average.{i}": a for i, a in enumerate(self.average)}
+        for i, p in enumerate(self.parameters):
+            named |= {f"optimizer.{i}.{key}": value for key, value in self.optimizer.state[p].items()}
+        return named
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+        for i, average in enumerate(self.average):
+            average.copy_(state[f"average.{i}"])
+        for i, p in enumerate(self.parameters):
+            prefix = f"optimizer.{i}."
+            values = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            self.optimizer.state[p] = {key: value.to(p.device) for key, value in values.items()}
+
+
+def fused(optimizer: Optimizer) -> Optimizer:
+    """The same optimiser with its fused kernels on.
+
+    Raises:
+        ValueError: If it has none.
+
+    Example:
+        >>> fused(torch.optim.Adam([nn.Parameter(torch.zeros(2))])).defaults["fused"]
+        True
+    """
+    if "fused" not in optimizer.defaults:
+        raise ValueError(
+            f"expected an optimiser with a fused form, which can skip a step without waiting for the device, came "
+            f"{type(optimizer).__name__}; write Adam, AdamW, SGD or Adagrad"
+        )
+    settings = {k: v for k, v in optimizer.defaults.items() if k not in ("fused", "foreach", "differentiable")}
+    if isinstance(optimizer, torch.optim.AdamW):
+        settings.pop("decoupled_weight_decay", None)
+    return type(optimizer)(optimizer.param_groups[0]["params"], **settings, fused=True)
