@@ -76,7 +76,7 @@ def test_missing_file_says_where_it_was_looked_for(offline, name):
 
 def test_data_directory_must_exist(monkeypatch, tmp_path):
     monkeypatch.setenv("UNCOLLAPSE_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match="expected a directory in UNCOLLAPSE_DATA, came .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"expected a directory in UNCOLLAPSE_DATA, came .*nowhere"):
         load("mnist")
 
 

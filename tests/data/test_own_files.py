@@ -61,7 +61,7 @@ def test_conversion_that_fails_leaves_nothing(photos, monkeypatch):
     monkeypatch.setattr("uncollapse.data.folders._CHUNK", 1)
     path = sorted((photos / "dogs").iterdir())[-1]
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match="10.png is a broken image"):
+    with pytest.raises(ValueError, match=r"10.png is a broken image"):
         load(str(photos))
     assert list(photos.with_name("photos.uncollapse").iterdir()) == []
 
@@ -97,12 +97,12 @@ def test_gigantic_image_is_refused_by_its_header(photos, side):
 
 def test_images_of_16_bits_are_refused(tmp_path):
     Image.fromarray(np.full((4, 4), 60000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match="expected 8-bit images, came .*deep.png"):
+    with pytest.raises(ValueError, match=r"expected 8-bit images, came .*deep.png"):
         load(str(tmp_path))
 
 
 def test_folder_without_images_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="expected images .* came none"):
+    with pytest.raises(ValueError, match=r"expected images .* came none"):
         load(str(tmp_path))
 
 
@@ -141,6 +141,7 @@ def test_csv_without_names_loses_no_row(tmp_path):
         ("a,b\n1,inf\n3,4\n5,6\n", "column 'b' of .* came inf in row 1"),
         ("a,b\n1,2\n1,2,3\n", "mine.csv cannot be read as a table .*Expected 2 fields in line 3, saw 3"),
         ("a,label\n1,2\n3,\n", "expected a label in each row of .* came none in row 2"),
+        ("a,b\n1,2,3\n4,5,6\n", "came 2, then 3: mend its lines"),
         ("a,b\n", "expected at least one observation"),
         ("", "came an empty file"),
     ],
@@ -154,13 +155,13 @@ def test_bad_csv_is_refused(tmp_path, text, message):
 def test_text_far_down_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr("uncollapse.data.tables._ROWS", 16)
     (tmp_path / "mine.csv").write_text("a\n" + "1\n" * 40 + "oops\n")
-    with pytest.raises(ValueError, match="column 'a' of .* came 'oops' in row 41"):
+    with pytest.raises(ValueError, match=r"column 'a' of .* came 'oops' in row 41"):
         load(str(tmp_path / "mine.csv"))
 
 
 def test_bad_parquet_is_refused(tmp_path):
     (tmp_path / "mine.parquet").write_bytes(b"not parquet")
-    with pytest.raises(ValueError, match="mine.parquet cannot be read as a table"):
+    with pytest.raises(ValueError, match=r"mine.parquet cannot be read as a table"):
         load(str(tmp_path / "mine.parquet"))
     pd.DataFrame({"when": pd.to_datetime(["2020-01-01"] * 5)}).to_parquet(tmp_path / "dates.parquet")
     with pytest.raises(ValueError, match="expected numbers in column 'when'"):

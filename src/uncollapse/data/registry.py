@@ -46,8 +46,8 @@ def load(
 
     Args:
         name: A named data set (`names` lists them), or the path of a folder of images, a .npy, .npz, .csv or .parquet file.
-        binarize: How to make bits of values in [0, 1]: "none"; "static", once, from the seed; "dynamic", the train split at each
-            reading anew, valid and test once, from a seed that never changes.
+        binarize: How to make bits of values in [0, 1]: "none"; "static", once, from the seed; "dynamic", the train split at
+            each reading anew, valid and test once, from a seed that never changes.
         dequantize: Whether to add uniform noise to discrete values, so that they are real numbers.
         seed: Of toy densities, of static binarisation, and of the splits of the user's own files.
 

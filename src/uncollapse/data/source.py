@@ -86,8 +86,8 @@ class Source:
             >>> Source(torch.tensor([[0.0, 3.0], [-2.0, 1.0]])).limits()
             (-2.0, 3.0)
         """
-        slices = [self._scaled(self._read(index)) for index in torch.arange(len(self)).split(self._slice)]
-        return min(float(x.min()) for x in slices), max(float(x.max()) for x in slices)
+        ends = [torch.stack(self._scaled(self._read(i)).aminmax()) for i in torch.arange(len(self)).split(self._slice)]
+        return float(torch.stack(ends).min()), float(torch.stack(ends).max())
 
     @property
     def _slice(self) -> int:

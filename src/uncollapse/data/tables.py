@@ -34,32 +34,39 @@ def _table(path: Path, seed: int, chunks: Any) -> Data:
 
 def _csv_chunks(path: Path) -> Iterator[store.Chunk]:
     pandas = _imported("pandas", path)
+    start = 0
     try:
-        reader = pandas.read_csv(path, header=0 if _named(path) else None, chunksize=_ROWS, low_memory=False)
-        for frame in reader:
-            yield _numbers(pandas, frame.reset_index(drop=True), path, int(frame.index[0]))
+        header = 0 if _named(path) else None
+        with pandas.read_csv(path, header=header, index_col=False, chunksize=_ROWS, low_memory=False) as reader:
+            for frame in filter(len, reader):
+                yield _numbers(pandas, frame, path, start)
+                start += len(frame)
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
 
 
 def _parquet_chunks(path: Path) -> Iterator[store.Chunk]:
-    pandas, pyarrow = _imported("pandas", path), _imported("pyarrow.parquet", path)
+    pandas, pyarrow, parquet = (_imported(module, path) for module in ("pandas", "pyarrow", "pyarrow.parquet"))
     start = 0
     try:
-        with pyarrow.ParquetFile(path) as file:
+        with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_ROWS):
                 yield _numbers(pandas, batch.to_pandas(), path, start)
                 start += len(batch)
-    except (pyarrow.lib.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
 
 
 def _named(path: Path) -> bool:
-    """Whether the first line holds names, not numbers."""
+    """Whether the first line holds names, not numbers; it must have a cell for each cell of the second line."""
     with open(path, newline="", encoding="utf-8-sig") as file:
-        first = next(lines.reader(file), None)
-    if first is None:
+        first, second = (next(rows, None) for rows in [lines.reader(file)] * 2)
+    if not first:
         raise ValueError(f"expected rows of numbers in {path}, came an empty file: write at least three rows")
+    if second and len(second) != len(first):
+        raise ValueError(
+            f"expected as many cells in each line of {path}, came {len(first)}, then {len(second)}: mend its lines"
+        )
     return not all(_is_number(cell) for cell in first)
 
 

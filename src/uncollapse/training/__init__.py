@@ -1,6 +1,10 @@
 """Training: one loop for every procedure."""
 from uncollapse.training.checkpoint import CheckpointError
+from uncollapse.training.estimator import Estimator
 from uncollapse.training.fit import Fitted, TrainingError, fit
+from uncollapse.training.recipe import Recipe
+from uncollapse.training.run import load_model as load
+from uncollapse.training.run import train
 from uncollapse.training.settings import Machine, Training
 
-__all__ = ["CheckpointError", "Fitted", "Machine", "Training", "TrainingError", "fit"]
+__all__ = ["CheckpointError", "Estimator", "Fitted", "Machine", "Recipe", "Training", "TrainingError", "fit", "load", "train"]

@@ -1,5 +1,6 @@
 """The loop: one for every procedure."""
 import math
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from uncollapse import noise
 from uncollapse.data import Data
-from uncollapse.training.checkpoint import read_state, replacing, verify, write_state
+from uncollapse.training.checkpoint import CheckpointError, read_state, replacing, verify, write_state
 from uncollapse.training.log import Line, Log, Meter, Observer, plain
 from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
 from uncollapse.training.settings import Machine, Training
@@ -80,12 +81,47 @@ def fit(
         >>> bool((fitted.model.theta - 3).abs().max() < 0.5)
         True
     """
-    loop = Loop(procedure, data, training, optimizer, machine, None if out is None else Path(out), list(observers))
+    folder = None if out is None else run_folder(Path(out), resume)
+    loop = Loop(procedure, data, training, optimizer, machine, folder, list(observers))
     if resume:
         loop.resume()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), noise.sharing(loop.rows), Interruption().watching() as stop:
         loop.run(stop)
     return loop.finish(stop)
+
+
+def run_folder(out: Path, resume: bool) -> Path:
+    """The folder of a run, made if need be; a run that is there is never overwritten.
+
+    Raises:
+        FileExistsError: If it holds a run and `resume` is false.
+        CheckpointError: If it cannot be made.
+    """
+    if not resume and (out / "metrics.jsonl").exists() and os.environ.get("RANK", "0") == "0":
+        raise FileExistsError(f"{out} holds a run already; go on with it by --resume, or write elsewhere with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot make the run folder {out}: {error.strerror}; write elsewhere with --out") from error
+    return out
+
+
+def admit(model: nn.Module, data: Data) -> None:
+    """Refuse data that the model's likelihood gives no density to.
+
+    Raises:
+        ValueError: If levels, range or shape of the data are not what the likelihood expects.
+    """
+    if not isinstance(model, VAE):
+        return
+    expected = model.likelihood.levels
+    if expected not in (None, data.levels):
+        came = "real numbers" if data.levels is None else f"data of {data.levels} levels"
+        raise ValueError(
+            f"{type(model.likelihood).__name__} expects data of {expected} levels, {data.name} has {came}; write "
+            f"{model.likelihood.instead}"
+        )
+    model.likelihood.check(data.train.batch(torch.arange(min(len(data.train), 1000))))
 
 
 class Loop:
@@ -105,6 +141,7 @@ class Loop:
         self.accelerator = accelerator(machine, out)
         self.main = self.accelerator.is_main_process
         self.model: Any = procedure.objective.model
+        admit(self.model, data)
         self.batch = min(training.batch_size, len(data.train))
         self.rows = rows(self.accelerator, self.batch)
         for schedule in (training.schedule, *procedure.schedules()):

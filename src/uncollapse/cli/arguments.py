@@ -1,0 +1,194 @@
+"""The verbs and their options; nothing here imports torch."""
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command line: its line of help, the function that carries it out, and what adds its options."""
+
+    help: str
+    function: str
+    options: Callable[[ArgumentParser], object] = field(default=lambda parser: None)
+    epilog: str = ""
+
+
+class Parser(ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _run(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder that `uncollapse train` wrote")
+
+
+def _split(parser: ArgumentParser, split: str = "test") -> None:
+    parser.add_argument("--data", metavar="D", help="other data: a name or a file (default: the run's own)")
+    parser.add_argument("--split", choices=["train", "valid", "test"], default=split, help="default: %(default)s")
+
+
+def _json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _evaluate(parser: ArgumentParser) -> None:
+    _run(parser)
+    _split(parser)
+    parser.add_argument("--samples", type=int, default=1000, metavar="K", help="importance samples each (default: %(default)s)")
+    parser.add_argument("--proposal", choices=["posterior", "widened", "prior"], default="posterior", help="where they come from")
+    parser.add_argument("--widen", type=float, default=1.2, metavar="F", help="factor of --proposal widened (default: %(default)s)")
+    parser.add_argument("--examples", type=int, metavar="N", help="only the first N of the split")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    _json(parser)
+
+
+def _diagnose(parser: ArgumentParser) -> None:
+    _run(parser)
+    _split(parser, "valid")
+    _json(parser)
+
+
+def _out(parser: ArgumentParser, what: str) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=what)
+
+
+def _sample(parser: ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("--n", type=int, default=64, help="how many (default: %(default)s)")
+    parser.add_argument("--source", choices=["prior", "mixture"], default="prior",
+                        help="draw latents from the prior, or from the mixture fitted to the aggregated posterior")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    _out(parser, ".png, .npz, .npy or .txt")
+
+
+def _encode(parser: ArgumentParser) -> None:
+    _run(parser)
+    _split(parser)
+    _out(parser, "latents [N, L]: .npz, .npy or .txt")
+
+
+def _reconstruct(parser: ArgumentParser) -> None:
+    _run(parser)
+    _split(parser)
+    parser.add_argument("--n", type=int, default=16, help="how many, from the first (default: %(default)s)")
+    _out(parser, ".png, .npz, .npy or .txt")
+
+
+def _interpolate(parser: ArgumentParser) -> None:
+    _run(parser)
+    _split(parser)
+    parser.add_argument("--between", type=int, nargs=2, default=[0, 1], metavar=("A", "B"), help="numbers of two observations")
+    parser.add_argument("--steps", type=int, default=10, help="default: %(default)s")
+    _out(parser, ".png, .npz, .npy or .txt")
+
+
+def _compare(parser: ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders")
+    _json(parser)
+
+
+def _train(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
+    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train N times, with seed, seed + 1, ...")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.add_argument("--options", action="store_true", help="list every option of every part, and end")
+    _json(parser)
+
+
+TRAIN = """RECIPE is a name (see `uncollapse recipes`, default: vae) or a .yaml file.
+
+options of the recipe, shortest names first:
+  --data NAME            a data set (see `uncollapse data`), or a file: .npy, .npz, .csv, .parquet, a folder of images
+  --steps N              updates in all
+  --seed N               everything random follows from it
+  --batch N              observations in a batch, over all processes
+  --latent N             size of the latent
+  --device auto          auto, cpu, cuda, mps
+  --precision no         no, bf16
+  --compile              compile the objective
+  --tracker NAME         tensorboard, mlflow, wandb, trackio
+  --prior NAME           Normal, Uniform, Mixture ...                 --prior.components 50
+  --likelihood NAME      Bernoulli, Gaussian, Categorical ...         --likelihood.network GatedMLP
+  --posterior NAME       Gaussian, FullGaussian, LogitNormal, Free    --posterior.network.hidden '[300,300]'
+  --objective NAME       ELBO, IWAE, EntropyELBO, JointELBO           --objective.beta Linear --objective.beta.steps 5000
+  --procedure NAME       Amortized, VariationalEM
+  --optimizer NAME       Adam, AdamW, SGD                             --optimizer.lr 0.0005
+  --data.binarize HOW    none, static, dynamic                        --data.dequantize true
+  --training.ema D       also: clip, patience, schedule, validate_every, log_every
+
+examples:
+  uncollapse train                                        a VAE on digits, in seconds
+  uncollapse train vae --data pictures/ --likelihood Gaussian --out runs/mine
+  uncollapse train vae-mnist-static --seeds 5
+  uncollapse train --resume --out runs/mine
+  accelerate launch --num_processes 2 -m uncollapse train vae-mnist-static
+"""
+
+VERBS = {
+    "train": Verb("train a model", "uncollapse.cli.train.train", _train, TRAIN),
+    "evaluate": Verb("held-out log-likelihood, ELBO and diagnosis", "uncollapse.cli.verbs.evaluate", _evaluate),
+    "diagnose": Verb("did it collapse: the verdict, the evidence, the remedies", "uncollapse.cli.verbs.diagnose", _diagnose),
+    "sample": Verb("draw from a trained model", "uncollapse.cli.verbs.sample", _sample),
+    "encode": Verb("the latents of data", "uncollapse.cli.verbs.encode", _encode),
+    "reconstruct": Verb("data and their reconstructions", "uncollapse.cli.verbs.reconstruct", _reconstruct),
+    "interpolate": Verb("the path between two observations", "uncollapse.cli.verbs.interpolate", _interpolate),
+    "compare": Verb("runs side by side", "uncollapse.cli.verbs.compare", _compare),
+    "report": Verb("write report.html of a run", "uncollapse.cli.verbs.report", _run),
+    "recipes": Verb("what recipes there are", "uncollapse.cli.verbs.recipes", _json),
+    "data": Verb("what data sets there are", "uncollapse.cli.verbs.data", _json),
+}
+
+
+def overview() -> str:
+    """What `uncollapse --help` prints."""
+    lines = [f"  {name:12} {verb.help}" for name, verb in VERBS.items()]
+    head = "uncollapse: train, diagnose, cure and evaluate deep generative models\n\nusage: uncollapse VERB [options]\n"
+    return "\n".join([head, *lines, "\nuncollapse VERB --help tells a verb's options; uncollapse --version the version."])
+
+
+def parse(argv: list[str]) -> tuple[str | None, Namespace | None]:
+    """The verb and its options. No verb: (None, None) when help was printed, (None, an empty namespace) after an error."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview())
+        return None, None
+    if argv[0] == "--version":
+        from uncollapse import __version__
+
+        print(f"uncollapse {__version__}")
+        return None, None
+    if argv[0] not in VERBS:
+        near = get_close_matches(argv[0], VERBS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}"
+        print(f"error: unknown verb {argv[0]!r}; {hint}", file=sys.stderr)
+        return None, Namespace()
+    return argv[0], _options(argv[0], argv[1:])
+
+
+def _options(name: str, argv: list[str]) -> Namespace:
+    """The options of one verb; those of a recipe's parts are left, as `parts`, for the recipe's own parser."""
+    verb = VERBS[name]
+    usage = "uncollapse train [RECIPE] [options]" if name == "train" else None
+    parser = Parser(
+        prog=f"uncollapse {name}",
+        usage=usage,
+        description=verb.help,
+        epilog=verb.epilog,
+        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    verb.options(parser)
+    if name != "train":
+        return parser.parse_args(argv)
+    named = bool(argv) and not argv[0].startswith("-")
+    options, options_of_parts = parser.parse_known_args(argv[1:] if named else argv)
+    options.recipe, options.parts = argv[0] if named else None, options_of_parts
+    return options

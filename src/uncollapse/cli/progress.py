@@ -1,0 +1,73 @@
+"""How a training shows itself: a bar on a terminal, a line a validation elsewhere."""
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from uncollapse.cli.tables import COLORS
+
+NAMES = ("iwae", "elbo", "log_likelihood")
+
+
+class Progress:
+    """An observer of the log.
+
+    Args:
+        console: Where it shows.
+        steps: Steps in all.
+        name: What is trained.
+    """
+
+    def __init__(self, console: Console, steps: int, name: str):
+        self.console = console
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[seen]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task(name, total=steps, seen="")
+        self.words: dict[str, str] = {}
+        self.last = (0, time.perf_counter())
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        """Show a line of the log."""
+        bound = next((line[n] for n in NAMES if n in line), None)
+        if line["kind"] == "train":
+            self.words |= {"nats": f"{bound:8.2f} nats"} if bound is not None else {}
+            self.words |= {"kl": f"KL {line['kl']:.2f}"} if "kl" in line else {}
+            self.words["speed"] = f"{self._speed(line['step']):.0f} steps/s"
+            self.bar.update(self.task, completed=line["step"], seen="  ".join(self.words.values()))
+            return
+        if "active_units" in line:
+            self.words["units"] = f"active {line['active_units']}"
+        self.console.print(self._sentence(line), highlight=False)
+
+    def _speed(self, step: int) -> float:
+        before, since = self.last
+        self.last = (step, time.perf_counter())
+        return (step - before) / max(self.last[1] - since, 1e-9)
+
+    def _sentence(self, line: dict[str, Any]) -> str:
+        """A validation in a line."""
+        text = f"step {line['step']:>7}  valid {line['bound']:9.3f} nats"
+        if "kl" in line:
+            text += f"  KL {line['kl']:7.3f}"
+        if "verdict" in line:
+            color = COLORS[line["verdict"]]
+            text += f"  I(x;z) {line['mutual_information']:6.3f}  active {line['active_units']:>3}  [{color}]{line['verdict']}[/]"
+        return f"{text}  {line['seconds']:.0f} s"

@@ -1,0 +1,136 @@
+"""The verbs that look at a trained model."""
+import json
+from argparse import Namespace
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from uncollapse import noise
+from uncollapse.cli.tables import numbers, side_by_side
+from uncollapse.data import Data
+from uncollapse.data import names as data_names
+from uncollapse.evaluation import FromPosterior, FromPrior, Proposal, Widened
+from uncollapse.evaluation import evaluate as evaluation
+from uncollapse.report import save_samples, write_report
+from uncollapse.training.fit import admit
+from uncollapse.training.log import plain
+from uncollapse.training.recipe import names as recipe_names
+from uncollapse.training.run import load_data, load_model, read_config, read_summary
+from uncollapse.vae import VAE
+from uncollapse.vae import diagnose as diagnosis
+
+console = Console()
+
+
+def evaluate(options: Namespace) -> None:
+    """Held-out log-likelihood with its standard error, ELBO and diagnosis."""
+    model, data = _opened(options)
+    proposals: dict[str, Proposal] = {"posterior": FromPosterior(), "widened": Widened(options.widen), "prior": FromPrior()}
+    recipe = read_config(options.run).get("recipe", "vae")
+    found = evaluation(
+        model, data, options.split, options.samples, proposals[options.proposal], options.examples, options.seed, recipe
+    )
+    _print(options, found)
+
+
+def diagnose(options: Namespace) -> None:
+    """Did it collapse: the verdict, the evidence, and the remedies to try."""
+    model, data = _opened(options)
+    noise.seed_step(0, 1)
+    x = _observations(model, data, options.split, 2000)
+    found = diagnosis(model, x, recipe=read_config(options.run).get("recipe", "vae"))
+    print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)
+
+
+def sample(options: Namespace) -> None:
+    """Draw from the model."""
+    model = load_model(options.run)
+    if options.source == "mixture" and model.aggregate is None:
+        raise ValueError(f"{options.run} has no mixture fitted to its aggregated posterior; write --source prior")
+    noise.seed_step(options.seed, 0)
+    source = model.aggregate() if options.source == "mixture" and model.aggregate is not None else None
+    _save(options, model.sample(options.n, source))
+
+
+def encode(options: Namespace) -> None:
+    """The posterior means of a split."""
+    model, data = _opened(options)
+    source = data.split(options.split)
+    _save(options, torch.cat([model.encode(x) for x in source.batches(1000)]))
+
+
+def reconstruct(options: Namespace) -> None:
+    """Observations and, below each, its reconstruction."""
+    model, data = _opened(options)
+    x = _observations(model, data, options.split, options.n)
+    pairs = torch.stack((x, model.reconstruct(x)), 0 if options.out.suffix == ".png" else 1)
+    _save(options, pairs.flatten(0, 1) if options.out.suffix == ".png" else pairs, columns=len(x))
+
+
+def interpolate(options: Namespace) -> None:
+    """The straight path between the codes of two observations, decoded."""
+    model, data = _opened(options)
+    source = data.split(options.split)
+    for number in options.between:
+        if not 0 <= number < len(source):
+            raise ValueError(f"expected numbers of observations from 0 to {len(source) - 1}, came {number}")
+    a, b = source.batch(torch.tensor(options.between)).split(1)
+    _save(options, model.interpolate(a, b, options.steps).squeeze(1), columns=options.steps)
+
+
+def compare(options: Namespace) -> None:
+    """Runs side by side."""
+    summaries = {str(run): read_summary(run) for run in options.runs}
+    print(json.dumps(summaries, indent=2)) if options.json else console.print(side_by_side(summaries))
+
+
+def report(options: Namespace) -> None:
+    """Write the report of a run anew."""
+    data = load_data(options.run)
+    model = load_model(options.run)
+    x = _observations(model, data, "test", 2000)
+    labels = data.test.labels
+    print(f"report: {write_report(options.run, model, x, None if labels is None else labels[: len(x)])}")
+
+
+def recipes(options: Namespace) -> None:
+    """What recipes there are."""
+    _list(options, recipe_names())
+
+
+def data(options: Namespace) -> None:
+    """What data sets there are."""
+    _list(options, data_names())
+
+
+def _opened(options: Namespace) -> tuple[VAE, Data]:
+    """The model of a run, and its data or other data, which must fit it."""
+    model = load_model(options.run)
+    like = next(model.parameters())
+    found = load_data(options.run, options.data).to(like.device, like.dtype)
+    admit(model, found)
+    return model, found
+
+
+def _observations(model: VAE, data: Data, split: str, n: int) -> Tensor:
+    source = data.split(split)
+    return source.batch(torch.arange(min(n, len(source)))).to(next(model.parameters()))
+
+
+def _save(options: Namespace, x: Tensor, columns: int | None = None) -> None:
+    save_samples(options.out, x, columns)
+    print(f"wrote {options.out}: {tuple(x.shape)}")
+
+
+def _print(options: Namespace, found: dict[str, Any]) -> None:
+    print(json.dumps(plain(found), indent=2)) if options.json else console.print(numbers(found))
+
+
+def _list(options: Namespace, names: dict[str, str]) -> None:
+    if options.json:
+        print(json.dumps(names, indent=2))
+        return
+    for name, line in names.items():
+        print(f"{name:18} {line}")

@@ -1,0 +1,6 @@
+"""Evaluation: one number each, for any trained model."""
+from uncollapse.evaluation.evaluate import evaluate
+from uncollapse.evaluation.likelihood import HeldOut, log_likelihood
+from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Proposal, Widened
+
+__all__ = ["FromPosterior", "FromPrior", "HeldOut", "Proposal", "Widened", "evaluate", "log_likelihood"]

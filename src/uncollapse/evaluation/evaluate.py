@@ -1,0 +1,72 @@
+"""All that can be said in numbers of a trained VAE on held-out data."""
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uncollapse import noise
+from uncollapse.data import Data
+from uncollapse.evaluation.likelihood import log_likelihood
+from uncollapse.evaluation.proposals import FromPosterior, Proposal
+from uncollapse.vae import VAE, diagnose
+
+DIAGNOSED = 2000  # observations that the diagnosis looks at: a ceiling of 7.6 nats for the mutual information
+
+
+def evaluate(
+    model: VAE,
+    data: Data,
+    split: str = "test",
+    samples: int = 1000,
+    proposal: Proposal = FromPosterior(),  # noqa: B008
+    examples: int | None = None,
+    seed: int = 0,
+    recipe: str = "vae",
+) -> dict[str, Any]:
+    """Held-out log-likelihood with its standard error, ELBO, bits/dim and the diagnosis, by the names of summary.json.
+
+    Args:
+        model: What to evaluate.
+        data: Where the observations come from.
+        split: train, valid or test.
+        samples: Importance samples K for each observation.
+        proposal: Where they come from.
+        examples: Only the first of the split; None: all.
+        seed: Of all draws; the caller's random state is left as it was.
+        recipe: Name to write in the commands that the diagnosis proposes.
+
+    Returns:
+        Plain values, nats unless the name says otherwise. `elbo` and `kl` are of these samples.
+
+    Example:
+        >>> from uncollapse.data import from_arrays
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> from uncollapse.networks import Bias
+        >>> vae = VAE(Normal(2), Bernoulli(2, (4,), Bias), posteriors.Gaussian(2, (4,), Bias))
+        >>> found = evaluate(vae, from_arrays(torch.randint(2, (30, 4)).bool()), samples=10)
+        >>> round(found["nll"], 4), found["verdict"]
+        (2.7726, 'collapsed')
+    """
+    like = next(model.parameters())
+    source = data.split(split).to(like.device, like.dtype)
+    n = len(source) if examples is None else min(examples, len(source))
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        noise.seed_step(seed, 0)
+        held_out = log_likelihood(model, _first(source.batches(1000), n), samples, proposal, dequantized=data.dequantized)
+        noise.seed_step(seed, 1)
+        x = torch.cat(list(_first(source.batches(1000), min(n, DIAGNOSED))))
+        diagnosis = diagnose(model, x, recipe=recipe) if len(x) > 1 else None
+    words = {} if diagnosis is None else {k: v for k, v in diagnosis.as_dict().items() if k not in ("kl", "n")}
+    return {**words, **held_out.as_dict(), "split": split, "data": data.name}
+
+
+def _first(batches: Any, n: int) -> Any:
+    """The first n observations of batches, as batches."""
+    left = n
+    for x in islice(batches, n):
+        part: Tensor = x[:left]
+        left -= len(part)
+        yield part
+        if left <= 0:
+            return

@@ -1,0 +1,214 @@
+"""Held-out log p(x) by importance sampling, in memory that depends on neither the samples nor the data's size."""
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import reduce
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import Distribution
+
+from uncollapse.distributions import Density, bits_per_dim
+from uncollapse.evaluation.proposals import FromPosterior, Proposal
+from uncollapse.networks import Network
+from uncollapse.vae import VAE
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What was estimated on n_examples observations with K samples each; means over the observations, in nats."""
+
+    nll: float  # -log p(x)
+    nll_standard_error: float | None  # over observations: std / sqrt(N); None for a single one
+    nll_sampling_error: float  # of the mean, from K samples being finitely many: the delta method, below
+    elbo: float
+    kl: float  # KL(q(z|x) || p(z)), from the samples of the ELBO
+    effective_sample_size: float  # (Σ w)² / Σ w², of at most K
+    n_importance_samples: int
+    n_examples: int
+    bits_per_dim: float | None  # of discrete or dequantised data
+    proposal: str
+    log_likelihoods: Tensor = field(repr=False, compare=False)  # log p(x) of each, [N] float64
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON; without the values of single observations."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "log_likelihoods"}
+
+
+class _Sums(NamedTuple):
+    """All that is kept of the samples of B observations: [B] each, float64."""
+
+    weights: Tensor  # log Σ w
+    squares: Tensor  # log Σ w²
+    log_weights: Tensor  # Σ log w
+    log_likelihoods: Tensor  # Σ log p(x|z)
+
+    @classmethod
+    def of(cls, log_w: Tensor, log_likelihood: Tensor) -> "_Sums":
+        return cls(log_w.logsumexp(0), (2 * log_w).logsumexp(0), log_w.sum(0), log_likelihood.sum(0))
+
+    def plus(self, other: "_Sums") -> "_Sums":
+        weights, squares = (torch.logaddexp(a, b) for a, b in zip(self[:2], other[:2], strict=True))
+        return _Sums(weights, squares, *(a + b for a, b in zip(self[2:], other[2:], strict=True)))
+
+
+@torch.no_grad()
+def log_likelihood(
+    model: VAE,
+    x: Tensor | Iterable[Tensor],
+    k: int = 5000,
+    proposal: Proposal = FromPosterior(),
+    budget: int | None = None,
+    autocast: torch.dtype | None = None,
+    dequantized: int | None = None,
+) -> HeldOut:
+    r"""Held-out log-likelihood by importance sampling, a lower bound of it in expectation that rises to it with K.
+
+    .. math:: \log p(x) \approx \log \frac1K \sum_{k=1}^K w_k, \quad w_k = \frac{p(x \mid z_k)\, p(z_k)}{r(z_k)}, \quad
+              z_k \sim r, \quad \mathrm{ESS} = \frac{(\sum_k w_k)^2}{\sum_k w_k^2}
+
+    The estimate for one x has variance about 1 / ESS − 1 / K, which `nll_sampling_error` adds up. An observation is encoded
+    once. The model is in `eval()` meanwhile, so a sigma that was estimated from data stays as training left it.
+
+    Memory: the decoder gives at most `budget` numbers at a time, and what is kept of them is four float64 numbers an
+    observation. The peak is about 3 times the budget plus the decoder's hidden layers for as many latents, whatever K and N.
+    A mixture prior of C components adds C L numbers for each latent.
+
+    Args:
+        model: The model; its posterior is the proposal's and the ELBO's.
+        x: Observations [N, *shape], or an iterable of batches of them, such as `source.batches(1000)`.
+        k: Samples K for each observation.
+        proposal: Where they come from: `FromPosterior()`, `Widened(factor)` or `FromPrior()`.
+        budget: Numbers that the decoder may give at a time: by default 2²¹ on a CPU, which its caches hold, and 2²⁶ elsewhere.
+        autocast: Type that the decoder computes in, such as torch.bfloat16; densities stay in the model's. None: the model's.
+        dequantized: Levels that the data had before noise was added to them, to state bits per dimension.
+
+    Raises:
+        ValueError: If k or budget is not positive, there are no observations, the posterior gives no density, or the likelihood
+            gives none to the data.
+
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equation 8 and section 5 (K = 5,000);
+        the effective sample size: Kong (1992).
+
+    Example:
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> from uncollapse.networks import Bias
+        >>> vae = VAE(Normal(2), Bernoulli(2, (4,), Bias), posteriors.Gaussian(2, (4,), Bias))
+        >>> found = log_likelihood(vae, torch.ones(3, 4), k=10)
+        >>> round(found.nll, 4), round(found.effective_sample_size, 4), round(found.bits_per_dim, 4)
+        (2.7726, 10.0, 1.0)
+    """
+    _admit(model, k, budget)
+    batches = [x] if isinstance(x, Tensor) else x
+    with _frozen(model), _handing_over(model, autocast):
+        sampler = _Sampler(model, k, proposal, budget, autocast)
+        blocks = [part for batch in batches for part in sampler.estimates(batch)]
+    if not blocks:
+        raise ValueError("expected at least 1 observation, came none")
+    return _summary(torch.cat(blocks, 1), model, k, proposal, dequantized)
+
+
+class _Sampler:
+    """The loop over blocks of observations and, within each, over chunks of samples."""
+
+    def __init__(self, model: VAE, k: int, proposal: Proposal, budget: int | None, autocast: torch.dtype | None):
+        self.model, self.k, self.proposal, self.autocast = model, k, proposal, autocast
+        self.like = next(chain(model.parameters(), model.buffers()), torch.empty(()))
+        self.prior = model.prior()
+        budget = budget or (2**21 if self.like.device.type == "cpu" else 2**26)
+        self.rows = max(1, budget // _width(model))
+
+    def estimates(self, batch: Tensor) -> Iterator[Tensor]:
+        """log p(x), ESS, ELBO and KL of a batch [B, *shape], block by block: [4, b] each, together B."""
+        for x in batch.split(self.rows):
+            x = x.to(self.like)
+            self.model.likelihood.check(x)
+            parameters, size = self.model.posterior.encode(x), max(1, self.rows // self.k)
+            yield from map(self.estimate, x.split(size), parameters.split(size))
+
+    def estimate(self, x: Tensor, parameters: Tensor) -> Tensor:
+        """log p(x), ESS, ELBO and KL of x [b, *shape], with b K ≤ rows or b = 1: [4, b]."""
+        sums = self.sums(x, self.proposal.at(self.model, parameters), self.k)
+        own, k = sums, self.k
+        if not isinstance(self.proposal, FromPosterior):
+            k = min(k, 100)
+            own = self.sums(x, self.model.posterior.at(parameters), k)
+        elbo, fit = own.log_weights / k, own.log_likelihoods / k
+        return torch.stack((sums.weights - math.log(self.k), (2 * sums.weights - sums.squares).exp(), elbo, fit - elbo))
+
+    def sums(self, x: Tensor, r: Distribution, k: int) -> _Sums:
+        """k samples from r for each of x, as many at a time as the budget allows."""
+        chunks = -(-k * len(x) // self.rows)
+        sizes = (k // chunks + (i < k % chunks) for i in range(chunks))
+        return reduce(_Sums.plus, (self.draw(x, r, size) for size in sizes))
+
+    def draw(self, x: Tensor, r: Distribution, n: int) -> _Sums:
+        z = r.sample(Size((n,) if r.batch_shape else (n, len(x))))
+        with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
+            p = self.model.likelihood(z)
+        fit = p.log_prob(x)
+        return _Sums.of((fit + self.prior.log_prob(z) - r.log_prob(z)).double(), fit.double())
+
+
+def _summary(found: Tensor, model: VAE, k: int, proposal: Proposal, dequantized: int | None) -> HeldOut:
+    log_p, ess, elbo, kl = found
+    n, nll, shape = len(log_p), -float(log_p.mean()), model.likelihood.shape
+    discrete = model.likelihood.levels is not None or dequantized is not None
+    return HeldOut(
+        nll=nll,
+        nll_standard_error=float(log_p.std()) / math.sqrt(n) if n > 1 else None,
+        nll_sampling_error=float((1 / ess - 1 / k).clamp_min(0).sum().sqrt()) / n,
+        elbo=float(elbo.mean()),
+        kl=float(kl.mean()),
+        effective_sample_size=float(ess.mean()),
+        n_importance_samples=k,
+        n_examples=n,
+        bits_per_dim=bits_per_dim(nll, shape.numel(), dequantized) if discrete else None,
+        proposal=repr(proposal),
+        log_likelihoods=log_p,
+    )
+
+
+def _admit(model: VAE, k: int, budget: int | None) -> None:
+    """Refuse what has no importance weights."""
+    if k < 1 or (budget is not None and budget < 1):
+        raise ValueError(f"expected k and budget of at least 1, came k={k}, budget={budget}")
+    if model.posterior.density not in (Density.EXACT, Density.BOUND):
+        raise ValueError(
+            f"importance weights need log q(z|x), {type(model.posterior).__name__} gives {model.posterior.density.value}; "
+            "evaluate VAE(model.prior, model.likelihood, Free(features, shape, family)), which fits a Gaussian to each observation"
+        )
+
+
+def _width(model: VAE) -> int:
+    """How many numbers the decoder gives for one latent."""
+    networks = (part for part in model.likelihood.modules() if isinstance(part, Network))
+    return max([network.output.numel() for network in networks], default=model.likelihood.shape.numel())
+
+
+@contextmanager
+def _frozen(model: VAE) -> Iterator[None]:
+    """The model in eval(), every module back in its own mode afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _handing_over(model: VAE, autocast: torch.dtype | None) -> Iterator[None]:
+    """The decoder's networks hand over float32, whatever type they computed in, so that densities are not rounded to it."""
+    networks = [part for part in model.likelihood.children() if isinstance(part, Network) and autocast is not None]
+    hooks = [network.register_forward_hook(lambda module, given, output: output.float()) for network in networks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

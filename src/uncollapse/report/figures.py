@@ -1,0 +1,197 @@
+"""Figures of what a model makes: samples, reconstructions, traversals of its latent space and a map of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from uncollapse.divergences import kl_units
+from uncollapse.report import pictures
+from uncollapse.report.images import kind
+from uncollapse.report.style import BLUE, CLASSES, MUTED, NotDrawn, legend, styled, subscript
+from uncollapse.vae import VAE
+from uncollapse.vae.collapse import Thresholds
+
+MAPPED = 2000  # most observations on the map
+
+
+@contextmanager
+def steady(model: VAE, seed: int = 0) -> Iterator[torch.device]:
+    """Within it the model is in eval mode and draws follow from the seed; both are as before after it. Gives its device."""
+    device, training = next(model.parameters()).device, model.training
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        torch.manual_seed(seed)
+        model.eval()
+        try:
+            yield device
+        finally:
+            model.train(training)
+
+
+def spread(x: Tensor, n: int) -> Tensor:
+    """n of the observations [N, ...], evenly spaced, or all if there are no more.
+
+    Example:
+        >>> spread(torch.arange(10), 4)
+        tensor([0, 3, 6, 9])
+    """
+    return x if len(x) <= n else x[torch.linspace(0, len(x) - 1, n).round().long()]
+
+
+def _on(x: Tensor, model: VAE) -> Tensor:
+    like = next(model.parameters())
+    return x.to(like.device, like.dtype)
+
+
+@styled
+def samples(model: VAE, x: Tensor | None = None, n: int = 64, seed: int = 0) -> Figure:
+    """What the model makes of draws from its prior: a grid of images, points over those of x [N, 2], or lines."""
+    shape = kind(model.likelihood.shape)
+    with steady(model, seed):
+        if shape != "points":
+            return pictures.grid(model.sample(n)) if shape == "image" else pictures.lines(model.sample(12))
+        drawn = model.likelihood(model.prior().sample((MAPPED,))).sample()
+    figure, ax = pictures.plane()
+    if x is not None:
+        pictures.points(ax, spread(x, MAPPED), MUTED, "data")
+        pictures.frame(ax, x)
+    pictures.points(ax, drawn, BLUE, "samples")
+    legend(figure, ax, markerscale=1.6)
+    return figure
+
+
+@styled
+def reconstructions(model: VAE, x: Tensor, n: int = 32, columns: int = 8, seed: int = 0) -> Figure:
+    """Observations [N, *shape] above what the model makes of their codes; points joined to it, lines under it."""
+    shape = kind(model.likelihood.shape)
+    x = spread(x, {"image": n, "points": 200, "vector": 12}[shape])
+    with steady(model, seed):
+        again = model.reconstruct(_on(x, model)).to(x)
+    if shape == "image":
+        return _pairs(x, again, columns)
+    if shape == "vector":
+        return pictures.lines(x, again, ("original", "reconstruction"))
+    figure, ax = pictures.plane()
+    ax.plot(*torch.stack([x, again], 1).permute(2, 1, 0).cpu().numpy(), color=MUTED, linewidth=0.5, alpha=0.6)
+    pictures.points(ax, x, MUTED, "original", size=12)
+    pictures.points(ax, again, BLUE, "reconstruction", size=12)
+    legend(figure, ax, markerscale=1.6)
+    return figure
+
+
+def _pairs(x: Tensor, again: Tensor, columns: int) -> Figure:
+    """Rows of originals, each above the row of its reconstructions; only full rows."""
+    columns = min(columns, len(x))
+    full = len(x) // columns * columns
+    pairs = [row for both in zip(x[:full].split(columns), again[:full].split(columns), strict=True) for row in both]
+    return pictures.grid(torch.cat(pairs), columns, rows=["original", "model"] * (full // columns))
+
+
+@styled
+def traversals(model: VAE, x: Tensor, units: int = 8, steps: int = 11, seed: int = 0) -> Figure:
+    """What each of the most active units does: it goes from -3 to 3, or across its interval; the others stay at one code.
+
+    The units are those with the largest KL on x [N, *shape], or the largest variance of the mean where KL has no parts.
+    """
+    with steady(model, seed):
+        observed = _on(spread(x, MAPPED), model)
+        q = model.posterior(observed)
+        code, by_unit = model.encode(observed), kl_units(q, model.prior())
+        weight = code.var(0) if by_unit is None or by_unit.shape[-1] != code.shape[-1] else by_unit.mean(0)
+        chosen = weight.nan_to_num().argsort(descending=True, stable=True)[:units]
+        values = torch.linspace(*_ends(model), steps).to(code)
+        z = code[0].repeat(len(chosen), steps, 1)
+        z[torch.arange(len(chosen)), :, chosen] = values
+        made = model.decode(z).cpu()
+    names = [subscript(int(j)) for j in chosen]
+    if by_unit is not None and by_unit.shape[-1] == code.shape[-1]:
+        names = [f"{name}  {float(by_unit[:, j].mean()):.2f}" for name, j in zip(names, chosen, strict=True)]
+    match kind(model.likelihood.shape):
+        case "image":
+            heads = [f"{round(float(v), 2) + 0.0:.2g}".replace("-", "−") for v in values]
+            return pictures.grid(made.flatten(0, 1), steps, names, heads)
+        case "points":
+            return _paths(x, made, names)
+    raise NotDrawn("Traversals are drawn for images and for points in the plane.")
+
+
+def _ends(model: VAE) -> tuple[float, float]:
+    """From where to where a unit goes: three standard deviations of a normal, or all but a hundredth of its interval."""
+    low, high = getattr(model.prior.support, "lower_bound", None), getattr(model.prior.support, "upper_bound", None)
+    if low is None or high is None:
+        return -3.0, 3.0
+    return float(low + 0.005 * (high - low)), float(high - 0.005 * (high - low))
+
+
+def _paths(x: Tensor, made: Tensor, names: list[str]) -> Figure:
+    """Paths [U, S, 2] through the plane, over data [N, 2]."""
+    figure, ax = pictures.plane()
+    pictures.points(ax, spread(x, MAPPED), MUTED, "data")
+    for path, name, colour in zip(made, names, CLASSES, strict=False):
+        ax.plot(*path.T.numpy(), "o-", color=colour, markersize=3, label=name)
+    legend(figure, ax, 4)
+    return figure
+
+
+@styled
+def latent_map(model: VAE, x: Tensor, labels: Tensor | None = None, seed: int = 0) -> Figure:
+    """Posterior means of x [N, *shape] in the plane, coloured by label [N].
+
+    Two latents are shown as they are; of more, the first two principal components of the means of the active units. The
+    axes reach to at least one standard deviation of the prior, so a collapsed posterior looks like the dot that it is.
+    """
+    with steady(model, seed):
+        code = model.encode(_on(spread(x, MAPPED), model)).double().cpu()
+    if not code.isfinite().all():
+        raise NotDrawn("The codes are not finite: the posterior is broken.")
+    flat, (xlabel, ylabel), centre = _projected(code)
+    figure, ax = pictures.plane(xlabel, ylabel)
+    low, high = _ends(model)
+    reach = max((high - low) / 6, 1.08 * float((flat - centre).abs().max()))
+    _coloured(figure, ax, flat, None if labels is None else spread(labels, MAPPED).cpu(), reach)
+    ax.set_ylim(float(centre[1]) - reach, float(centre[1]) + reach)
+    ax.set_xlim(float(centre[0]) - reach, float(centre[0]) + reach)
+    return figure
+
+
+def _projected(code: Tensor) -> tuple[Tensor, tuple[str, str], Tensor]:
+    """Codes [N, L] in the plane [N, 2], the names of its axes, and its middle [2]."""
+    if code.shape[1] == 1:
+        height = torch.rand(len(code), generator=torch.Generator().manual_seed(0), dtype=code.dtype) - 0.5
+        flat = torch.stack([code[:, 0], height * code.std().clamp(min=0.5)], 1)
+        return flat, (f"mean of {subscript(0)}", "at random, to tell dots apart"), flat.mean(0)
+    if code.shape[1] == 2:
+        return code, (f"mean of {subscript(0)}", f"mean of {subscript(1)}"), code.mean(0)
+    variance = code.var(0)
+    active = variance > Thresholds().active
+    kept = active if int(active.sum()) >= 2 else variance >= variance.sort(descending=True).values[1]
+    centred = code[:, kept] - code[:, kept].mean(0)
+    _, scale, axes = torch.linalg.svd(centred, full_matrices=False)
+    share = (scale.square() / scale.square().sum().clamp(min=1e-300))[:2].tolist()
+    flat = centred @ (axes[:2] * axes[:2].sum(1, keepdim=True).sign()).T
+    of = f"{int(active.sum())} active units" if int(active.sum()) >= 2 else "the two widest units"
+    return flat, (f"principal component 1 of {of} ({share[0]:.0%})", f"principal component 2 ({share[1]:.0%})"), torch.zeros(2)
+
+
+def _coloured(figure: Figure, ax: Axes, flat: Tensor, labels: Tensor | None, reach: float) -> None:
+    """Dots coloured by label: ten classes or fewer each with its name at its middle (unless all are one), more by a scale."""
+    if labels is None or labels.dim() != 1:
+        pictures.points(ax, flat, BLUE, size=12)
+        return
+    classes = labels.unique()
+    if len(classes) > len(CLASSES):
+        across, up = flat.T.numpy()
+        dots = ax.scatter(across, up, c=labels.numpy(), s=12, cmap="viridis", linewidths=0, alpha=0.8, rasterized=True)
+        figure.colorbar(dots, ax=ax, label="label", pad=0.02, aspect=28)
+        return
+    for value, colour in zip(classes, CLASSES, strict=False):
+        pictures.points(ax, flat[labels == value], colour, size=13, alpha=0.8)
+    if float(flat.std(0).max()) < 0.05 * reach:
+        return
+    for value, colour in zip(classes, CLASSES, strict=False):
+        across, up = flat[labels == value].median(0).values.tolist()
+        box = {"boxstyle": "round,pad=0.22", "facecolor": "white", "edgecolor": colour, "linewidth": 1.3, "alpha": 0.92}
+        ax.annotate(f"{float(value):g}", (across, up), ha="center", va="center", color="#111111", weight="bold", bbox=box)

@@ -1,0 +1,134 @@
+"""The report of a run: one HTML file that needs nothing beside it."""
+
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+from torch import Tensor
+
+from uncollapse.report.numbers import Summary, facts, measures
+from uncollapse.report.sections import SECTIONS, Evidence, Item
+from uncollapse.report.style import NotDrawn, svg
+from uncollapse.vae import VAE
+
+VERDICTS = {
+    "healthy": (
+        "good",
+        "✓",
+        "Healthy",
+        "The code is used: it tells observations apart, so encodings and reconstructions mean something.",
+    ),
+    "partly collapsed": (
+        "doubtful",
+        "!",
+        "Partly collapsed",
+        "The code is used, but barely: it tells only a few kinds of observations apart, and the decoder does the rest alone.",
+    ),
+    "collapsed": (
+        "bad",
+        "✕",
+        "Collapsed",
+        "The code is ignored: the posterior is the same for every observation. Samples may still look right, but encodings and "
+        "reconstructions tell nothing about the data.",
+    ),
+}
+"""Verdict: class of its banner, sign, headline, and what it means in plain words."""
+
+UNKNOWN = ("open", "–", "No verdict", "This run holds no diagnosis: its model has no posterior, or it was not diagnosed.")
+
+
+def write_report(run: Path, model: VAE | None, x: Tensor | None, labels: Tensor | None) -> Path:
+    """Write report.html into a run folder, from metrics.jsonl, summary.json, config.yaml and the model, each if it is there.
+
+    Args:
+        run: The run folder.
+        model: The trained model; None leaves out the figures that need one.
+        x: Held-out observations [N, *shape]; None leaves out the figures that need them. 2000 at most are looked at.
+        labels: Their labels [N], for the colours of the map.
+
+    Returns:
+        The path of the page.
+    """
+    run = Path(run)
+    rows = read_metrics(run / "metrics.jsonl")
+    train, valid = ([row for row in rows if row.get("kind") == kind] for kind in ("train", "valid"))
+    evidence = Evidence(train, valid, model, x, labels)
+    config = run / "config.yaml"
+    text = _template().render(
+        name=run.resolve().name,
+        sections={heading: [_drawn(item, evidence) for item in items] for heading, items in SECTIONS.items()},
+        config=config.read_text(encoding="utf-8") if config.exists() else "",
+        **_told(run, valid),
+    )
+    page = run / "report.html"
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last line that was cut off by the end of the process is left out.
+
+    Example:
+        >>> read_metrics(Path("no such file"))
+        []
+    """
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows.append(row)
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _told(run: Path, valid: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the page says in words and numbers, from summary.json; before there is one, from the last validation."""
+    path = run / "summary.json"
+    summary: Summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    summary = summary or {"split": "valid", **(valid[-1] if valid else {})}
+    verdict = summary.get("verdict") or (valid[-1].get("verdict") if valid else None)
+    tone, sign, headline, meaning = VERDICTS.get(str(verdict), UNKNOWN)
+    return {
+        "tone": tone,
+        "sign": sign,
+        "headline": headline,
+        "meaning": meaning,
+        "reason": summary.get("reason", ""),
+        "remedies": [split_remedy(remedy) for remedy in summary.get("remedies") or []],
+        "measures": measures(summary),
+        "facts": facts(summary),
+        "subtitle": " · ".join(str(summary[name]) for name in ("recipe", "data") if summary.get(name)),
+        "version": summary.get("version", ""),
+    }
+
+
+def split_remedy(remedy: str) -> tuple[str, str]:
+    """A remedy's command and what it does, which two spaces or more keep apart.
+
+    Example:
+        >>> split_remedy("uncollapse train vae --objective.beta 0.5     weigh the KL less")
+        ('uncollapse train vae --objective.beta 0.5', 'weigh the KL less')
+    """
+    command, _, why = remedy.partition("  ")
+    return command.strip(), why.strip()
+
+
+def _drawn(item: Item, evidence: Evidence) -> dict[str, Any]:
+    """A figure for the template: its picture and caption, or the line that stands in its place."""
+    shown: dict[str, Any] = {"name": item.name, "title": item.title, "picture": None}
+    try:
+        picture = svg(item.draw(evidence), item.name)
+    except NotDrawn as reason:
+        return {**shown, "caption": str(reason)}
+    return {**shown, "picture": Markup(picture), "caption": item.caption(evidence.kind)}
+
+
+@cache
+def _template() -> Template:
+    source = files("uncollapse.report").joinpath("template.html").read_text(encoding="utf-8")
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)

@@ -1,0 +1,105 @@
+"""Observations in a figure: images in a grid, points in the plane, vectors as lines."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from uncollapse.report.images import image_grid, kind
+from uncollapse.report.style import BLUE, LINE, MUTED, NotDrawn, panel, styled
+
+
+@styled
+def pictured(x: Tensor) -> Figure:
+    """Observations [N, *shape] by themselves: images, points or vectors.
+
+    Example:
+        >>> len(pictured(torch.zeros(5, 2)).axes), len(pictured(torch.zeros(5, 7)).axes)
+        (1, 5)
+    """
+    match kind(x.shape[1:]):
+        case "image":
+            return grid(x)
+        case "points":
+            figure, ax = plane()
+            points(ax, x, BLUE)
+            return figure
+    return lines(x)
+
+
+@styled
+def grid(x: Tensor, columns: int | None = None, rows: Sequence[str] = (), heads: Sequence[str] = ()) -> Figure:
+    """Images [N, *shape] in a grid, pixel by pixel, the gaps transparent; `rows` and `heads` name its rows and columns."""
+    colours = image_grid(x, columns)
+    colours = colours[..., None].repeat(3, -1) if colours.ndim == 2 else colours
+    shown = image_grid(torch.ones(len(x), *x.shape[-2:]), columns)
+    height, width = shown.shape
+    left, top = 0.62 * bool(rows), 0.2 * bool(heads)
+    figure = Figure(figsize=(4.8, top + (4.8 - left) * height / width))
+    ax = figure.add_axes((left / 4.8, 0, 1 - left / 4.8, 1 - top / figure.get_figheight()))
+    ax.imshow(np.dstack([colours, shown]), interpolation="none", aspect="auto")
+    ax.set_axis_off()
+    for names, place in ((rows, _row), (heads, _head)):
+        for k, name in enumerate(names):
+            place(ax, name, (k + 0.5) / len(names))
+    return figure
+
+
+def _row(ax: Axes, name: str, at: float) -> None:
+    ax.annotate(name, (0, 1 - at), (-5, 0), "axes fraction", textcoords="offset points", ha="right", va="center", color=MUTED)
+
+
+def _head(ax: Axes, name: str, at: float) -> None:
+    ax.annotate(name, (at, 1), (0, 3), "axes fraction", textcoords="offset points", ha="center", va="bottom", color=MUTED)
+
+
+@styled
+def plane(xlabel: str = "x₁", ylabel: str = "x₂") -> tuple[Figure, Axes]:
+    """An empty plane whose axes have the same scale."""
+    figure, ax = panel(height=4.0)
+    ax.set_aspect("equal", adjustable="box")
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    return figure, ax
+
+
+def points(ax: Axes, x: Tensor, colour: str, label: str = "", size: float = 6, alpha: float = 0.55) -> None:
+    """Points [N, 2] of one colour, as pixels so that thousands stay small."""
+    if not x.isfinite().all():
+        raise NotDrawn("There are numbers that are not finite: the model is broken.")
+    across, up = x.cpu().T.numpy()
+    ax.scatter(across, up, s=size, color=colour, alpha=alpha, linewidths=0, label=label or None, rasterized=True)
+
+
+def frame(ax: Axes, x: Tensor, margin: float = 0.25) -> None:
+    """Look at where points [N, 2] lie, so that a stray sample does not shrink the picture."""
+    low, high = x.amin(0).cpu(), x.amax(0).cpu()
+    gap = margin * (high - low).clamp(min=1e-6)
+    (left, bottom), (right, top) = (low - gap).tolist(), (high + gap).tolist()
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)
+
+
+@styled
+def lines(x: Tensor, beside: Tensor | None = None, labels: tuple[str, str] = ("", ""), most: int = 12) -> Figure:
+    """Vectors [N, *shape] as small line plots of value against index, each with another vector laid over it if there is one."""
+    both = [v.flatten(1)[:most].cpu().numpy() for v in (x, beside) if v is not None]
+    n, columns = len(both[0]), 3
+    figure = Figure(figsize=(4.8, 0.5 + 0.85 * -(-n // columns)), layout="constrained")
+    axes = figure.subplots(-(-n // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for k, ax in enumerate(axes):
+        if k >= n:
+            ax.remove()
+            continue
+        for values, colour, label, width in zip(both, (MUTED, BLUE), labels, (1.6, 1.0), strict=False):
+            ax.plot(values[k], color=colour, linewidth=width, label=label or None, drawstyle="steps-mid")
+        ax.spines["bottom"].set_color(LINE)
+        ax.locator_params(nbins=3)
+    if labels[0]:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.supxlabel("index", fontsize=8.5, color=MUTED)
+    figure.supylabel("value", fontsize=8.5, color=MUTED)
+    return figure

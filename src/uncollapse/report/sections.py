@@ -1,0 +1,136 @@
+"""What stands on the page, in which order, and the line under each figure that tells how to read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from uncollapse.report import curves, figures
+from uncollapse.report.images import kind
+from uncollapse.report.style import NotDrawn
+from uncollapse.vae import VAE
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there is to draw from: lines of metrics.jsonl, and a model with observations [N, *shape] and labels [N]."""
+
+    train: curves.Rows
+    valid: curves.Rows
+    model: VAE | None = None
+    x: Tensor | None = None
+    labels: Tensor | None = None
+
+    @property
+    def kind(self) -> str:
+        """What observations are drawn as: image, points or vector."""
+        return "image" if self.model is None else kind(self.model.likelihood.shape)
+
+    def needed(self) -> VAE:
+        """The model, or the reason why a figure is left out."""
+        if self.model is None:
+            raise NotDrawn("Left out: this figure needs a model with latent variables, and the run has none at hand.")
+        return self.model
+
+    def both(self) -> tuple[VAE, Tensor]:
+        """Model and observations, or the reason why a figure is left out."""
+        model = self.needed()
+        if self.x is None or len(self.x) < 2:
+            raise NotDrawn("Left out: this figure needs held-out observations, and the report was written without them.")
+        return model, self.x
+
+
+class Item(NamedTuple):
+    """One figure of the page: its captions are by what observations are drawn as, or one for all."""
+
+    name: str
+    title: str
+    draw: Callable[[Evidence], Figure]
+    captions: dict[str, str] | str
+
+    def caption(self, what: str) -> str:
+        return self.captions if isinstance(self.captions, str) else self.captions[what]
+
+
+TRAINING = [
+    Item(
+        "bound",
+        "The bound over time",
+        lambda e: curves.bound(e.train, e.valid),
+        "Higher is better. A validation curve that falls while the training curve rises is overfitting. The first steps may "
+        "lie below the picture.",
+    ),
+    Item(
+        "information",
+        "Is the code used?",
+        lambda e: curves.information(e.train, e.valid),
+        "Mutual information is what z tells about x. Below 0.5 nats (red) the posterior has collapsed, below 2 nats (amber) "
+        "in part; a KL far above the mutual information is spent on codes that do not match the prior.",
+    ),
+]
+
+LATENT = [
+    Item(
+        "unit-history",
+        "KL of each unit over time",
+        lambda e: curves.unit_history(e.valid),
+        "A row is a latent unit: bright is in use, dark tells nothing. Units that go dark early are the usual "
+        "start of a collapse.",
+    ),
+    Item(
+        "unit-bars",
+        "KL of each unit at the end",
+        lambda e: curves.unit_bars(e.valid),
+        "Unused units beside used ones are no collapse: a healthy model uses as many as its data need. Units are numbered "
+        "from 0, the columns of model.encode(x).",
+    ),
+    Item(
+        "latent-map",
+        "Map of the latent space",
+        lambda e: figures.latent_map(*e.both(), e.labels),
+        "A dot is the posterior mean of one held-out observation, its colour is its label. Islands are kinds that the model "
+        "found by itself; one small blob in the middle is a collapse. Of more than two latents, this is a projection.",
+    ),
+    Item(
+        "traversals",
+        "What each unit does",
+        lambda e: figures.traversals(*e.both()),
+        {
+            "image": "A row moves one unit, the others stay at the code of one observation; the most active first, with its KL "
+            "in nats, the columns are the unit's value. A row that never changes belongs to a unit the decoder ignores.",
+            "points": "A path moves one unit, the others stay at the code of one observation; the number is its KL in nats. A "
+            "path that is one dot belongs to a unit the decoder ignores.",
+            "vector": "A unit is moved, the others stay.",
+        },
+    ),
+]
+
+OBSERVATIONS = [
+    Item(
+        "samples",
+        "Samples",
+        lambda e: figures.samples(e.needed(), e.x),
+        {
+            "image": "Means of p(x|z) at codes drawn from the prior, none picked. Look for variety as much as for sharpness.",
+            "points": "Draws of the model over held-out data. Grey without blue is what the model misses, blue without grey "
+            "is what it makes up.",
+            "vector": "Means of p(x|z) at codes drawn from the prior, each a line of value against index.",
+        },
+    ),
+    Item(
+        "reconstructions",
+        "Reconstructions",
+        lambda e: figures.reconstructions(*e.both()),
+        {
+            "image": "A held-out observation above what the model makes of its code. The same picture under every original is "
+            "a collapse.",
+            "points": "A held-out point, joined to what the model makes of its code. All lines to one place is a collapse.",
+            "vector": "A held-out observation (grey) and what the model makes of its code (blue), value against index.",
+        },
+    ),
+]
+
+SECTIONS = {"Training": TRAINING, "Samples and reconstructions": OBSERVATIONS, "The latent space": LATENT}
+"""Headings of the page and the figures under each."""

@@ -1,0 +1,111 @@
+"""What was wrong with a recipe or option, in one line: what came, which names are valid, and which one was meant."""
+import inspect
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from itertools import pairwise
+
+from jsonargparse import ArgumentParser
+from torch.optim import Optimizer
+
+from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma
+from uncollapse.networks import Network
+from uncollapse.schedules import Schedule
+from uncollapse.vae import Objective, Procedure
+
+ROLES: dict[str, type] = {
+    "prior": Prior,
+    "likelihood": Likelihood,
+    "posterior": Posterior,
+    "family": Posterior,
+    "network": Network,
+    "sigma": Sigma,
+    "objective": Objective,
+    "procedure": Procedure,
+    "schedule": Schedule,
+    "beta": Schedule,
+    "optimizer": Optimizer,
+}
+"""The base class of the parts that each key of a recipe takes."""
+
+
+def complaint(message: str, parser: ArgumentParser, short: Iterable[str] = ()) -> str:
+    """jsonargparse's message as one line.
+
+    Args:
+        message: What it said, of one or more lines.
+        parser: The parser that said it, for the names of its options.
+        short: Names that options have beside those.
+    """
+    unknown = re.search(r"(?:[Uu]nrecognized arguments|Key|Unknown).*?(--?[\w.]+)", message)
+    if unknown and "rgument" in message and "Parser key" not in message:
+        options = [o for action in parser._actions for o in action.option_strings]
+        return f"unknown option {unknown[1]}{suggestion(unknown[1], [*options, *short])}; see uncollapse train --help"
+    key = re.search(r'Parser key "([\w.]+)"', message)
+    role = key[1].rpartition(".")[2] if key else ""
+    option = re.search(r"Option '(\w+)' is not accepted.*?class_path='([\w.]+)'", message, re.DOTALL)
+    if option:
+        return _wrong_argument(option[1], option[2])
+    named = re.search(r"import path string: *([\w.]+)$", message, re.MULTILINE)
+    if role in ROLES and named:
+        names = [cls.__name__ for cls in subclasses(ROLES[role])]
+        return f"unknown {role} {named[1]!r}{suggestion(named[1], names)}; there are {', '.join(names)}"
+    return " ".join(line.strip() for line in message.splitlines() if line.strip())
+
+
+def check_names(options: Iterable[str]) -> None:
+    """Refuse names of parts that are none, before anything is built.
+
+    Args:
+        options: As on the command line, ``--posterior.network GatedMLP`` among them.
+
+    Raises:
+        ValueError: If a part's name is unknown.
+
+    Example:
+        >>> check_names(["--prior", "Normall"])
+        Traceback (most recent call last):
+        ValueError: unknown prior 'Normall' (did you mean Normal?); there are Location, Mixture, Normal, Uniform
+    """
+    given = [text for option in options for text in option.split("=", 1)]
+    for key, value in pairwise(given):
+        role = key.lstrip("-").rpartition(".")[2]
+        if key.startswith("--") and role in ROLES and value.isidentifier():
+            names = [cls.__name__ for cls in subclasses(ROLES[role])]
+            if value not in names:
+                raise ValueError(f"unknown {role} {value!r}{suggestion(value, names)}; there are {', '.join(names)}")
+
+
+def _wrong_argument(name: str, path: str) -> str:
+    """An argument that a part does not take."""
+    cls_name = path.rpartition(".")[2]
+    for base in set(ROLES.values()):
+        for cls in subclasses(base):
+            if cls.__name__ == cls_name and path.startswith(cls.__module__.rpartition(".")[0]):
+                given = {"self", *cls.given}  # type: ignore[attr-defined]
+                names = [n for n in inspect.signature(cls.__init__).parameters if n not in given]  # type: ignore[misc]
+                return f"{cls_name} has no {name!r}{suggestion(name, names)}; it takes {', '.join(names) or 'nothing'}"
+    return f"{cls_name} has no {name!r}"
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """Did you mean, if something is near.
+
+    Example:
+        >>> suggestion("Gausian", ["Gaussian", "Uniform"])
+        ' (did you mean Gaussian?)'
+    """
+    near = get_close_matches(name, list(names), 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def subclasses(base: type) -> list[type]:
+    """All classes below a base that can be built, by name."""
+    found: dict[str, type] = {}
+    waiting = [base]
+    while waiting:
+        cls = waiting.pop()
+        waiting += cls.__subclasses__()
+        if cls is not base and not inspect.isabstract(cls) and not cls.__name__.startswith("_"):
+            found[cls.__name__] = cls
+    return [found[name] for name in sorted(found)]

@@ -1,0 +1,172 @@
+"""Recipes: one YAML file a published experiment, checked against the signatures of the parts that it names."""
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from torch import Size, nn
+from torch.optim import Optimizer
+
+from uncollapse.data import Data, load
+from uncollapse.distributions import Likelihood, Posterior, Prior
+from uncollapse.training.complaints import check_names, complaint
+from uncollapse.training.settings import Machine, Training
+from uncollapse.vae import VAE, Objective, Procedure
+
+SHORT = {
+    "--data": "--data.name",
+    "--steps": "--training.steps",
+    "--seed": "--training.seed",
+    "--batch": "--training.batch_size",
+    "--device": "--machine.device",
+    "--precision": "--machine.precision",
+    "--compile": "--machine.compile",
+    "--tracker": "--machine.tracker",
+    "--latent": "--features",
+}
+"""Options that have a short name on the command line."""
+
+
+def model_parts(
+    features: int,
+    prior: Callable[[int], Prior],
+    likelihood: Callable[[int, Size], Likelihood],
+    posterior: Callable[[int, Size], Posterior],
+    objective: Callable[[VAE], Objective],
+    procedure: Callable[[Objective], Procedure],
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+) -> None:
+    """The parts of a recipe.
+
+    Args:
+        features: Size of the latent; every part that needs it is told.
+        prior: p(z).
+        likelihood: p(x|z), with the network that decodes.
+        posterior: q(z|x), with the network that encodes.
+        objective: What is maximised.
+        procedure: The algorithm.
+        optimizer: A torch optimiser with a fused form.
+    """
+
+
+def parser() -> ArgumentParser:
+    """The parser of everything that a recipe holds; its options are the constructors' parameters."""
+    parser = ArgumentParser(prog="uncollapse train", exit_on_error=False, add_help=False)
+    parser.add_argument("--config", action="config", help="a recipe")
+    parser.add_function_arguments(model_parts)
+    parser.add_function_arguments(load, "data")
+    parser.add_class_arguments(Training, "training")
+    parser.add_class_arguments(Machine, "machine")
+    return parser
+
+
+def names() -> dict[str, str]:
+    """The recipes that come with the library, each with the first line of its file.
+
+    Example:
+        >>> "vae" in names()
+        True
+    """
+    found = sorted((files("uncollapse") / "recipes").iterdir(), key=lambda file: file.name)
+    return {f.name.removesuffix(".yaml"): f.read_text().partition("\n")[0].lstrip("# ") for f in found if f.name.endswith(".yaml")}
+
+
+def find(recipe: str) -> Path:
+    """The file of a recipe, by its name or its path.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if recipe.endswith((".yaml", ".yml")):
+        if not Path(recipe).exists():
+            raise ValueError(f"there is no recipe file {recipe}")
+        return Path(recipe)
+    known = names()
+    if recipe not in known:
+        near = get_close_matches(recipe, known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"unknown recipe {recipe!r}; {hint}there are {', '.join(known)}, or write the path of a .yaml file")
+    return Path(str(files("uncollapse") / "recipes" / f"{recipe}.yaml"))
+
+
+@dataclass
+class Recipe:
+    """A model, its objective, procedure, data and training, read from YAML and options.
+
+    Example:
+        >>> recipe = Recipe.read("vae", ["--features", "3", "--steps", "10"])
+        >>> recipe.training.steps, recipe.values["features"]
+        (10, 3)
+    """
+
+    name: str
+    values: dict[str, Any]
+    parts: Namespace
+
+    @classmethod
+    def read(cls, recipe: str = "vae", options: Iterable[str] = ()) -> Self:
+        """Read a recipe by name or path, with options as on the command line.
+
+        Raises:
+            ValueError: If a name or value does not fit; says which ones do.
+        """
+        file, given, reader = find(recipe), lengthen(options), parser()
+        check_names(given)
+        try:
+            found = reader.parse_args(["--config", str(file), *given])
+        except ArgumentError as error:
+            raise ValueError(complaint(str(error), reader, SHORT)) from error
+        values = yaml.safe_load(reader.dump(found))
+        return cls(file.stem, values, reader.instantiate(found))
+
+    @property
+    def training(self) -> Training:
+        """How long, how fast and how carefully."""
+        return self.parts.training
+
+    @property
+    def machine(self) -> Machine:
+        """Where."""
+        return self.parts.machine
+
+    @property
+    def optimizer(self) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+        """Factory of the optimiser."""
+        return self.parts.optimizer
+
+    def data(self) -> Data:
+        """Load the data."""
+        return load(**self.values["data"])
+
+    def model(self, shape: Size) -> VAE:
+        """Build the model for observations of this shape, its weights drawn from the seed."""
+        torch.manual_seed(self.training.seed)
+        p = self.parts
+        return VAE.of(p.features, list(shape), p.prior, p.likelihood, p.posterior)
+
+    def procedure(self, model: VAE) -> Procedure:
+        """The procedure that learns a model."""
+        return self.parts.procedure(self.parts.objective(model))
+
+
+def lengthen(options: Iterable[str]) -> list[str]:
+    """Replace the short names of options by their long ones; `--compile` alone means true.
+
+    Example:
+        >>> lengthen(["--steps", "10", "--data=mnist", "--compile"])
+        ['--training.steps', '10', '--data.name=mnist', '--machine.compile', 'true']
+    """
+    found: list[str] = []
+    given = list(options)
+    for i, option in enumerate(given):
+        name, equals, value = option.partition("=")
+        found.append(SHORT.get(name, name) + equals + value)
+        bare = i + 1 == len(given) or given[i + 1].startswith("--")
+        if name == "--compile" and not equals and bare:
+            found.append("true")
+    return found

@@ -1,0 +1,132 @@
+"""A run: a recipe carried out in a folder, and that folder read again."""
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import uncollapse
+from uncollapse.data import Data, load
+from uncollapse.evaluation import evaluate
+from uncollapse.training.checkpoint import CheckpointError, settle, verify
+from uncollapse.training.fit import Fitted, fit
+from uncollapse.training.log import Observer, plain
+from uncollapse.training.recipe import Recipe
+from uncollapse.vae import VAE
+
+GLANCE = {"samples": 100, "examples": 1000}  # what the summary after training takes; `evaluate` takes as much as it is told
+
+
+def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[Observer] = ()) -> tuple[Fitted, dict[str, Any]]:
+    """Carry out a recipe in a folder: config.yaml, metrics.jsonl, checkpoints and, when it ended well, summary.json.
+
+    Args:
+        recipe: What to do.
+        out: Run folder.
+        resume: Go on from its last checkpoint.
+        observers: Called with every line of the log.
+
+    Returns:
+        What the training left, and the summary (of the validation split; empty where a signal stopped the run).
+    """
+    data = recipe.data()
+    procedure = recipe.procedure(recipe.model(data.shape))
+    main = os.environ.get("RANK", "0") == "0"
+    if main and not resume and not (out / "metrics.jsonl").exists():
+        write(out / "config.yaml", f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n" + yaml.safe_dump(
+            {"recipe": recipe.name, **recipe.values}, sort_keys=False))
+    fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers)
+    if fitted.signal is not None or not main:
+        return fitted, {}
+    summary = summarise(fitted, data, recipe)
+    if isinstance(fitted.model, VAE):
+        fitted.model.save_pretrained(out / "checkpoints" / "best")
+    write(out / "summary.json", json.dumps(plain(summary), indent=2))
+    return fitted, summary
+
+
+def summarise(fitted: Fitted, data: Data, recipe: Recipe) -> dict[str, Any]:
+    """The numbers of summary.json: the diagnosis and a first look at the held-out likelihood, on the validation split."""
+    model = fitted.model
+    seen = evaluate(model, data, "valid", recipe=recipe.name, **GLANCE) if isinstance(model, VAE) else {}  # type: ignore[arg-type]
+    return {
+        **seen,
+        "steps": fitted.step,
+        "seconds": round(fitted.seconds, 2),
+        "ms_per_step": round(fitted.ms_per_step, 4),
+        "seed": recipe.training.seed,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "recipe": recipe.name,
+        "device": str(next(model.parameters()).device),
+        "version": uncollapse.__version__,
+    }
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file of the run folder whole or not at all.
+
+    Raises:
+        CheckpointError: If the disk is full or cannot be written to.
+    """
+    staged = file.with_name(f".{file.name}.new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(text)
+        staged.replace(file)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {file}: {error.strerror}; make room or write elsewhere with --out") from error
+
+
+def new_folder(name: str, root: Path = Path("runs")) -> Path:
+    """A folder for a new run: runs/NAME, or runs/NAME-2 and so on where that is taken."""
+    taken = (root / name, *(root / f"{name}-{i}" for i in range(2, 10_000)))
+    return next(folder for folder in taken if not folder.exists())
+
+
+def load_model(run: str | Path) -> VAE:
+    """The trained model of a run folder, its best weights, checked against their hash; or of a `save_pretrained` folder.
+
+    Raises:
+        FileNotFoundError: If the folder holds no model.
+        CheckpointError: If its files are damaged.
+    """
+    run = Path(run)
+    if (run / "model.json").exists() and not (run / "state.json").exists():
+        return VAE.from_pretrained(run)
+    for name in ("best", "last"):
+        settle(run / "checkpoints" / name)
+        if (run / "checkpoints" / name).exists():
+            verify(run / "checkpoints" / name)
+            return VAE.from_pretrained(run / "checkpoints" / name)
+    raise FileNotFoundError(f"{run} is not a run folder: expected {run}/checkpoints; give one that `uncollapse train` wrote")
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """config.yaml of a run folder.
+
+    Raises:
+        FileNotFoundError: If the folder is not one.
+    """
+    file = run / "config.yaml"
+    if not file.exists():
+        raise FileNotFoundError(f"{run} is not a run folder: it has no config.yaml; give one that `uncollapse train` wrote")
+    found = yaml.safe_load(file.read_text())
+    if not isinstance(found, dict) or "data" not in found:
+        raise ValueError(f"{file} is damaged: expected a recipe with its data; train again")
+    return found
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """summary.json of a run folder that ended well."""
+    if not (run / "summary.json").exists():
+        read_config(run)
+        raise FileNotFoundError(f"{run} has no summary.json: its training has not ended; go on with it by --resume")
+    return json.loads((run / "summary.json").read_text())
+
+
+def load_data(run: Path, name: str | None = None) -> Data:
+    """The data that a run was trained on, or other data with the same options."""
+    options = read_config(run)["data"]
+    return load(**(options if name is None else options | {"name": name}))

@@ -1,0 +1,119 @@
+"""The list of parts that the laws run over. A new part adds its row here, and every law holds for it or fails."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Size, nn
+
+from uncollapse import schedules
+from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma, likelihoods, posteriors, priors, sigmas
+from uncollapse.distributions.tractable import Location
+from uncollapse.networks import MLP, Bias, ConvDecoder, ConvEncoder, GatedMLP, Network
+from uncollapse.schedules import Schedule
+from uncollapse.vae import ELBO, IWAE, VAE, Amortized, EntropyELBO, JointELBO, MaximumLikelihood, Objective, Procedure, VariationalEM
+
+LATENT = 2
+affine = partial(MLP, hidden=[])
+small = partial(MLP, hidden=[5], activation=nn.Tanh)
+
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "Constant": partial(schedules.Constant, 0.3),
+    "Linear": partial(schedules.Linear, 0.2, 1.0, steps=40),
+    "Cosine": partial(schedules.Cosine, 1.0, 0.1, steps=40),
+    "Cosine-warmup": partial(schedules.Cosine, warmup=5, steps=40),
+    "Sigmoid": partial(schedules.Sigmoid, 0.0, 2.0, slope=8.0, steps=40),
+    "Cyclical": partial(schedules.Cyclical, cycles=4, steps=40),
+}
+NETWORKS: dict[str, tuple[Callable[[Size, Size], Network], Size, Size]] = {
+    "MLP": (partial(MLP, hidden=[6, 5], activation=nn.Tanh), Size((3,)), Size((2, 2))),
+    "MLP-affine": (affine, Size((2, 3)), Size((4,))),
+    "GatedMLP": (partial(GatedMLP, hidden=[6], dropout=0.2), Size((2, 3)), Size((4,))),
+    "Bias": (Bias, Size((3,)), Size((2,))),
+    "ConvEncoder": (partial(ConvEncoder, width=4), Size((2, 8, 4)), Size((3,))),
+    "ConvDecoder": (partial(ConvDecoder, width=4), Size((3,)), Size((2, 8, 4))),
+}
+SIGMAS: dict[str, Callable[[Size], Sigma]] = {
+    "FixedSigma": partial(sigmas.FixedSigma, value=0.7),
+    "LearnedSigma": partial(sigmas.LearnedSigma, start=0.6),
+    "LearnedSigma-per-pixel": partial(sigmas.LearnedSigma, start=0.6, per_pixel=True),
+    "OptimalSigma": partial(sigmas.OptimalSigma, momentum=0.1),
+}
+PRIORS: dict[str, Callable[[int], Prior]] = {
+    "Normal": priors.Normal,
+    "Uniform": partial(priors.Uniform, low=-1.0, high=2.0),
+    "Mixture": partial(priors.Mixture, components=3),
+    "Location": Location,
+}
+LIKELIHOODS: dict[str, Callable[[int, Size], Likelihood]] = {
+    "Bernoulli": partial(likelihoods.Bernoulli, network=small),
+    "Categorical": partial(likelihoods.Categorical, network=small, levels=3),
+    "DiscretizedLogistic": partial(likelihoods.DiscretizedLogistic, network=small, levels=4),
+    **{f"Gaussian-{name}": partial(likelihoods.Gaussian, network=small, sigma=sigma) for name, sigma in SIGMAS.items()},
+}
+POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
+    "Gaussian": partial(posteriors.Gaussian, network=affine),
+    "Gaussian-limits": partial(posteriors.Gaussian, network=affine, limits=(-3.0, 1.0)),
+    "FullGaussian": partial(posteriors.FullGaussian, network=affine),
+    "LogitNormal": partial(posteriors.LogitNormal, network=affine, low=-1.0, high=2.0),
+    "Free": partial(posteriors.Free, family=partial(posteriors.Gaussian, network=affine), limit=40),
+}
+OBJECTIVES: dict[str, Callable[[VAE], Objective]] = {
+    "ELBO": ELBO,
+    "ELBO-annealed": partial(ELBO, k=2, beta=schedules.Linear(0.1, 1.0, steps=10), free_bits=0.1),
+    "EntropyELBO": partial(EntropyELBO, k=2),
+    "JointELBO": partial(JointELBO, data_entropy=3.0),
+    "IWAE": partial(IWAE, k=5),
+    "IWAE-doubly-reparameterized": partial(IWAE, k=5, doubly_reparameterized=True),
+}
+PROCEDURES: dict[str, Callable[[Objective], Procedure]] = {
+    "Amortized": Amortized,
+    "MaximumLikelihood": MaximumLikelihood,
+    "VariationalEM": VariationalEM,
+}
+
+KINDS: dict[str, tuple[dict[str, Any], Any]] = {
+    "schedule": (SCHEDULES, Schedule),
+    "network": ({name: row[0] for name, row in NETWORKS.items()}, Callable[[Size, Size], Network]),
+    "sigma": (SIGMAS, Callable[[Size], Sigma]),
+    "prior": (PRIORS, Callable[[int], Prior]),
+    "likelihood": (LIKELIHOODS, Callable[[int, Size], Likelihood]),
+    "posterior": (POSTERIORS, Callable[[int, Size], Posterior]),
+    "objective": (OBJECTIVES, Callable[[VAE], Objective]),
+    "procedure": (PROCEDURES, Callable[[Objective], Procedure]),
+}
+"""Every row, and the annotation under which the command line builds it."""
+
+
+def bounded(part: Prior | Posterior) -> bool:
+    """Whether its latents lie in an interval."""
+    return hasattr(part.support, "lower_bound")
+
+
+def pairs() -> list[tuple[str, str]]:
+    """The priors and posteriors that live on the same support."""
+    on_interval = {"Uniform", "LogitNormal"}
+    return [(p, q) for p in PRIORS for q in POSTERIORS if (p in on_interval) == (q in on_interval)]
+
+
+def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "Gaussian", shape: tuple[int, ...] = (3,)) -> VAE:
+    """The model of three rows."""
+    return VAE(PRIORS[prior](LATENT), LIKELIHOODS[likelihood](LATENT, Size(shape)), POSTERIORS[posterior](LATENT, Size(shape)))
+
+
+def given(kind: str, name: str) -> tuple[Any, ...]:
+    """What the house hands to the factory of a row: sizes, a model, an objective."""
+    match kind:
+        case "schedule":
+            return ()
+        case "network":
+            return NETWORKS[name][1:]
+        case "sigma":
+            return (Size((3,)),)
+        case "prior":
+            return (LATENT,)
+        case "objective":
+            return (vae(),)
+        case "procedure":
+            return (ELBO(vae(posterior="Free")),)
+    return (LATENT, Size((3,)))
