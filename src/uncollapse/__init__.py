@@ -7,6 +7,7 @@ Example:
     >>> uc.schedules.Linear(0.0, 1.0, steps=10)(5)
     tensor(0.5000)
 """
+
 import importlib
 from typing import Any
 
@@ -24,9 +25,21 @@ _HOME = {
     "diagnose": "uncollapse.vae",
     "VAE": "uncollapse.vae",
 }
-_ROOMS = ("data", "distributions", "divergences", "evaluation", "networks", "noise", "parts", "report", "schedules", "training", "vae")
+_ROOMS = (
+    "data",
+    "distributions",
+    "divergences",
+    "evaluation",
+    "networks",
+    "noise",
+    "parts",
+    "report",
+    "schedules",
+    "training",
+    "vae",
+)
 
-__all__ = ["__version__", *_HOME, *_ROOMS]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,5 @@
 """Randomness that follows from (seed, step, row), however many processes share the batch."""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Parts: classes whose constructor signature is their configuration, and the two ways between an object and its configuration."""
+"""Parts: classes whose constructor signature is their configuration; how one is written down, and built again."""
+
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar
@@ -17,6 +18,7 @@ class Part:
     """
 
     given: ClassVar[tuple[str, ...]] = ()
+    _arguments: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)

@@ -1,4 +1,5 @@
 """Schedules: numbers that are functions of the training step, for β, σ, temperatures and learning rates."""
+
 import math
 from abc import ABC, abstractmethod
 

@@ -56,7 +56,8 @@ def test_split_is_named():
         data.split("dev")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_batches_lie_on_the_device(mapped):
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_batches_lie_on_the_device(mapped, device):
     for source in (Source(mapped), Source(torch.zeros(50, 3))):
-        assert source.to("cuda", torch.float32).batch(torch.tensor([1])).device.type == "cuda"
+        batch = source.to(device, torch.float64).batch(torch.tensor([1]))
+        assert batch.device.type == device and batch.dtype == torch.float64

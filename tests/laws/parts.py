@@ -11,7 +11,18 @@ from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma, likeli
 from uncollapse.distributions.tractable import Location
 from uncollapse.networks import MLP, Bias, ConvDecoder, ConvEncoder, GatedMLP, Network
 from uncollapse.schedules import Schedule
-from uncollapse.vae import ELBO, IWAE, VAE, Amortized, EntropyELBO, JointELBO, MaximumLikelihood, Objective, Procedure, VariationalEM
+from uncollapse.vae import (
+    ELBO,
+    IWAE,
+    VAE,
+    Amortized,
+    EntropyELBO,
+    JointELBO,
+    MaximumLikelihood,
+    Objective,
+    Procedure,
+    VariationalEM,
+)
 
 LATENT = 2
 affine = partial(MLP, hidden=[])
@@ -96,7 +107,9 @@ def pairs() -> list[tuple[str, str]]:
     return [(p, q) for p in PRIORS for q in POSTERIORS if (p in on_interval) == (q in on_interval)]
 
 
-def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "Gaussian", shape: tuple[int, ...] = (3,)) -> VAE:
+def vae(
+    prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "Gaussian", shape: tuple[int, ...] = (3,)
+) -> VAE:
     """The model of three rows."""
     return VAE(PRIORS[prior](LATENT), LIKELIHOODS[likelihood](LATENT, Size(shape)), POSTERIORS[posterior](LATENT, Size(shape)))
 

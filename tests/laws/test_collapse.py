@@ -66,7 +66,9 @@ def test_maximum_likelihood_decoder_is_stationary() -> None:
     assert max(float(g.abs().max()) for g in gradients) < 1e-8
 
 
-@pytest.mark.parametrize(("sigma", "units", "verdict"), [(3.3, 0, "collapsed"), (2.0, 1, "partly collapsed"), (0.1, 2, "healthy")])
+@pytest.mark.parametrize(
+    ("sigma", "units", "verdict"), [(3.3, 0, "collapsed"), (2.0, 1, "partly collapsed"), (0.1, 2, "healthy")]
+)
 def test_diagnosis_at_the_optimum(sigma: float, units: int, verdict: str) -> None:
     """Active units are exactly the eigenvalues above σ²: none where σ exceeds them all (KL = 0, collapsed), all where the signal
     is strong. At σ = 2 one unit carries log(3 / 2) = 0.41 nats: the verdict there is that of the information, with MC noise."""
@@ -81,17 +83,17 @@ def test_diagnosis_at_the_optimum(sigma: float, units: int, verdict: str) -> Non
         assert seen.verdict != "healthy" and seen.remedies
 
 
-@pytest.mark.parametrize(("sigma", "verdict"), [(3.6, "collapsed"), (0.15, "healthy")])
+@pytest.mark.parametrize(("sigma", "verdict"), [(3.6, "collapsed"), (0.3, "healthy")])
 def test_training_finds_the_collapse(sigma: float, verdict: str) -> None:
     """Amortised inference from a random start ends in collapse where σ² > λ_max and not where it is small, and reaches the
-    maximum-likelihood value of log p(x) to 0.1 nats (400 steps of exact expectations: no Monte Carlo)."""
+    maximum-likelihood value of log p(x) to 0.1 nats (250 steps of exact expectations: no Monte Carlo)."""
     x, covariance = data(n=100)
     ppca = PPCA(4, 2, sigma)
     torch.nn.init.normal_(ppca.encoder.weight, std=0.1)
     procedure = Amortized(ELBO(ppca.vae, k=4))
     procedure.connect(lambda module: module, adam(0.05))
     with cubature():
-        for step in range(400):
+        for step in range(250):
             logged = procedure.step(x, torch.tensor(step))
     assert diagnose(ppca.vae, x).verdict == verdict
     best = solved(sigma, covariance).log_prob(x).mean()

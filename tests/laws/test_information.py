@@ -28,18 +28,19 @@ def information(ppca: PPCA) -> Tensor:
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
 def test_information_of_a_linear_channel(sigma: float) -> None:
-    """The estimate is the exact one where log N does not bind: 6 standard errors over N = 3000 draws and 0.02 nats for the
-    estimator's own bias (its q(z) counts z's own x), 1 number each, failure rate 6e-9."""
+    """The estimate is the exact one where log N does not bind: 6 standard errors over N = 1200 draws and 0.05 nats for the
+    estimator's own bias (its q(z) counts z's own x), 3 numbers each, failure rate 2e-8."""
     ppca = channel(sigma)
-    x = ppca.sample(3000)
-    seen, q = diagnose(ppca.vae, x), ppca.vae.posterior(x)
-    z = q.sample()
-    draws = q.log_prob(z) - aggregated_log_prob(q, z)
-    assert_mean(draws.detach(), information(ppca), slack=0.02)
-    tolerance = 6 * float(draws.std()) / 3000**0.5 + 0.02
+    x = ppca.sample(1200)
+    seen = diagnose(ppca.vae, x)
+    with torch.no_grad():
+        q = ppca.vae.posterior(x)
+        z = q.sample()
+        spread = float((q.log_prob(z) - ppca.vae.prior().log_prob(z)).std())  # of each draw of log q(z|x) / q(z), q(z) = p(z)
+    tolerance = 6 * spread / 1200**0.5 + 0.05
     assert abs(seen.mutual_information - float(information(ppca))) < tolerance
-    assert abs(seen.aggregate_kl) < tolerance  # the aggregated posterior is the prior here
     assert abs(seen.kl - float(information(ppca))) < tolerance
+    assert abs(seen.aggregate_kl) < tolerance  # the aggregated posterior is the prior here
 
 
 def test_information_respects_its_ceiling() -> None:
@@ -55,9 +56,9 @@ def test_information_respects_its_ceiling() -> None:
 @pytest.mark.parametrize(("prior", "posterior"), [pair for pair in pairs() if "Free" not in pair])
 def test_divergence_is_information_plus_aggregate(prior: str, posterior: str) -> None:
     """KL = I(x; z) + KL(q(z) ‖ p(z)), term by term where the KL is the same Monte Carlo estimate, and at 6 standard errors over
-    2000 draws where it is in closed form (12 numbers at most, failure rate 2e-8)."""
+    800 draws where it is in closed form (12 numbers at most, failure rate 2e-8)."""
     model = vae(prior, "Bernoulli", posterior)
-    x = torch.randn(2000, 3)
+    x = torch.randn(800, 3)
     torch.manual_seed(4)
     seen = diagnose(model, x)
     torch.manual_seed(4)

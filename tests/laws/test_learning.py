@@ -57,25 +57,25 @@ def test_a_procedure_needs_a_training() -> None:
 @pytest.mark.parametrize("diagonal", [False, True])
 def test_expectation_step_reaches_the_best_of_its_family(diagonal: bool) -> None:
     """The ELBO at λ* is above that at the start, and log p(x) less the gap of the family's best member: 0 for the full
-    Gaussian, ½ (Σ log Λ_jj - log det Λ) for the diagonal one; to 0.05 nats in the mean of 40 observations."""
+    Gaussian, ½ (Σ log Λ_jj - log det Λ) for the diagonal one; to 0.1 nats in the mean of 40 observations."""
     ppca = PPCA(diagonal=diagonal)
-    model, x = free(ppca, diagonal, rate=0.02, limit=1200, window=1200), ppca.sample(40)
+    model, x = free(ppca, diagonal, rate=0.03, limit=500, window=500), ppca.sample(40)
     lam = model.posterior.encode(x)
     with torch.no_grad():
         precision = ppca.gain() / ppca.sigma**2
         best = 0.5 * (precision.diagonal().log().sum() - torch.logdet(precision)) if diagonal else 0.0
         gap, start = ppca.gap(x, lam).mean(), ppca.gap(x, model.posterior.family.encode(x)).mean()
-    assert best - 1e-10 <= gap < best + 0.05
+    assert best - 1e-10 <= gap < best + 0.1
     assert gap < start
 
 
 def test_expectation_step_with_its_defaults() -> None:
-    """As it comes, it stops by its own criterion within 0.5 nats of log p(x), where it began more than ten away."""
+    """As it comes, it stops by its own criterion within 0.5 nats of log p(x), where it began more than five away."""
     ppca = PPCA()
     model, x = free(ppca), ppca.sample(40)
     with torch.no_grad():
         gap, start = ppca.gap(x, model.posterior.encode(x)).mean(), ppca.gap(x, model.posterior.family.encode(x)).mean()
-    assert start > 10 > 0.5 > gap
+    assert start > 5 > 0.5 > gap
 
 
 def test_expectation_step_leaves_the_model_alone() -> None:
@@ -101,15 +101,15 @@ def test_maximisation_step_moves_theta_alone() -> None:
 
 
 def test_variational_em_raises_the_evidence() -> None:
-    """25 steps of EM on data of a known model take the mean exact log p(x) more than half of the way to that model's own."""
+    """15 steps of EM on data of a known model take the mean exact log p(x) more than half of the way to that model's own."""
     truth, ppca = PPCA(), PPCA()
     x = truth.sample(200)
-    model = free(ppca, limit=60)
+    model = free(ppca, limit=40)
     procedure = VariationalEM(ELBO(model, k=4))
-    procedure.connect(lambda module: module, adam(0.05))
+    procedure.connect(lambda module: module, adam(0.1))
     with torch.no_grad():
         start, goal = ppca.log_prob(x).mean(), truth.log_prob(x).mean()
-    for step in range(25):
+    for step in range(15):
         procedure.step(x, torch.tensor(step))
     with torch.no_grad():
         assert ppca.log_prob(x).mean() - start > 0.5 * (goal - start) > 0

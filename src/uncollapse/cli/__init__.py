@@ -1,11 +1,12 @@
 """The command line: one verb a module function, imported when it is called, so that --help answers at once."""
+
 import sys
 
 from uncollapse.cli.arguments import VERBS, parse
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0, 1 for what went wrong in a run, 2 for what was asked wrongly, 130 for Ctrl-C."""
+    """Run a command; returns its exit status: 0, 1 for a run that went wrong, 2 for what was asked wrongly, 130 for Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     verb, options = parse(argv)
     if verb is None:

@@ -1,4 +1,5 @@
 """The verbs and their options; nothing here imports torch."""
+
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -43,8 +44,12 @@ def _evaluate(parser: ArgumentParser) -> None:
     _run(parser)
     _split(parser)
     parser.add_argument("--samples", type=int, default=1000, metavar="K", help="importance samples each (default: %(default)s)")
-    parser.add_argument("--proposal", choices=["posterior", "widened", "prior"], default="posterior", help="where they come from")
-    parser.add_argument("--widen", type=float, default=1.2, metavar="F", help="factor of --proposal widened (default: %(default)s)")
+    parser.add_argument(
+        "--proposal", choices=["posterior", "widened", "prior"], default="posterior", help="where they come from"
+    )
+    parser.add_argument(
+        "--widen", type=float, default=1.2, metavar="F", help="factor of --proposal widened (default: %(default)s)"
+    )
     parser.add_argument("--examples", type=int, metavar="N", help="only the first N of the split")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
     _json(parser)
@@ -63,8 +68,12 @@ def _out(parser: ArgumentParser, what: str) -> None:
 def _sample(parser: ArgumentParser) -> None:
     _run(parser)
     parser.add_argument("--n", type=int, default=64, help="how many (default: %(default)s)")
-    parser.add_argument("--source", choices=["prior", "mixture"], default="prior",
-                        help="draw latents from the prior, or from the mixture fitted to the aggregated posterior")
+    parser.add_argument(
+        "--source",
+        choices=["prior", "mixture"],
+        default="prior",
+        help="draw latents from the prior, or from the mixture fitted to the aggregated posterior",
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     _out(parser, ".png, .npz, .npy or .txt")
 

@@ -1,4 +1,5 @@
 """How a training shows itself: a bar on a terminal, a line a validation elsewhere."""
+
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -55,7 +56,7 @@ class Progress:
             return
         if "active_units" in line:
             self.words["units"] = f"active {line['active_units']}"
-        self.console.print(self._sentence(line), highlight=False)
+        self.console.print(self._sentence(line), highlight=False, soft_wrap=True)
 
     def _speed(self, step: int) -> float:
         before, since = self.last
@@ -69,5 +70,7 @@ class Progress:
             text += f"  KL {line['kl']:7.3f}"
         if "verdict" in line:
             color = COLORS[line["verdict"]]
-            text += f"  I(x;z) {line['mutual_information']:6.3f}  active {line['active_units']:>3}  [{color}]{line['verdict']}[/]"
+            text += (
+                f"  I(x;z) {line['mutual_information']:6.3f}  active {line['active_units']:>3}  [{color}]{line['verdict']}[/]"
+            )
         return f"{text}  {line['seconds']:.0f} s"

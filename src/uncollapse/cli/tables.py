@@ -1,4 +1,5 @@
 """Numbers with their units, as tables for the console."""
+
 import math
 import statistics
 from collections.abc import Iterable

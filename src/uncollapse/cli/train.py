@@ -1,4 +1,5 @@
 """The verb `train`."""
+
 import json
 import shlex
 from argparse import Namespace
@@ -10,7 +11,8 @@ from rich.console import Console
 from uncollapse.cli.progress import Progress
 from uncollapse.cli.tables import numbers, seeds_table
 from uncollapse.report import write_model_card, write_report
-from uncollapse.training import Fitted, Recipe, train as carry_out
+from uncollapse.training import Fitted, Recipe
+from uncollapse.training import train as carry_out
 from uncollapse.training.log import plain
 from uncollapse.training.recipe import parser
 from uncollapse.training.run import load_data, new_folder, read_config, write
@@ -51,8 +53,11 @@ def _once(recipe: Recipe, out: Path, options: Namespace) -> tuple[int, dict[str,
     with Progress(console, recipe.training.steps, recipe.name) as progress:
         fitted, summary = carry_out(recipe, out, options.resume, [progress])
     if fitted.signal is not None:
-        console.print(f"stopped by signal {fitted.signal} after step {fitted.step}, all saved; go on with\n  "
-                      f"uncollapse train --resume --out {shlex.quote(str(out))}", highlight=False)
+        console.print(
+            f"stopped by signal {fitted.signal} after step {fitted.step}, all saved; go on with\n  "
+            f"uncollapse train --resume --out {shlex.quote(str(out))}",
+            highlight=False,
+        )
         return 128 + fitted.signal, {}
     if summary:
         _show(fitted, out, summary, options)

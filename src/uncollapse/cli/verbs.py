@@ -1,4 +1,5 @@
 """The verbs that look at a trained model."""
+
 import json
 from argparse import Namespace
 from typing import Any

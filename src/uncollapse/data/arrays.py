@@ -58,13 +58,15 @@ def from_arrays(
     }
     found = admission.levels(splits, name)
     scale = 1 / 255 if found == 256 else 1.0
-    return Data(name, **{split: _source(piece, scale) for split, piece in _completed(pieces, name, seed).items()}, levels=found)
+    sources: dict[str, Any] = {split: _source(piece, scale) for split, piece in _completed(pieces, name, seed).items()}
+    return Data(name, **sources, levels=found)
 
 
 def _source(piece: _Piece, scale: float) -> Source:
     values, labels = piece
-    in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
-    return Source(torch.from_numpy(tensorable(values)) if in_memory else values, labels, scale)
+    if isinstance(values, np.ndarray) and not isinstance(values, np.memmap):
+        return Source(torch.from_numpy(tensorable(values)), labels, scale)
+    return Source(values, labels, scale)
 
 
 def _completed(pieces: dict[str, _Piece], name: str, seed: int) -> dict[str, _Piece]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Size
@@ -61,4 +62,5 @@ class Data:
 
     def mapped(self, change: Callable[[str, Source], Source]) -> "Data":
         """The same data with each split changed; `change` is given the split's name and its source."""
-        return replace(self, **{split: change(split, self.split(split)) for split in SPLITS})
+        changed: dict[str, Any] = {split: change(split, self.split(split)) for split in SPLITS}
+        return replace(self, **changed)

@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def digits(seed: int = 0) -> Data:
     values = torch.from_numpy(images.astype(np.uint8).reshape(-1, 1, 8, 8))
     valid, test, train = np.split(permutation(len(values), 0), [179, 358])
     rows = {"train": train, "valid": valid, "test": test}
-    sources = {split: Source(values[r], torch.from_numpy(labels)[r], 1 / 16) for split, r in rows.items()}
+    sources: dict[str, Any] = {split: Source(values[r], torch.from_numpy(labels)[r], 1 / 16) for split, r in rows.items()}
     return Data("digits", **sources, levels=17)
 
 
@@ -84,7 +85,7 @@ def mnist_static(seed: int = 0) -> Data:
         Larochelle and Murray (2011), The neural autoregressive distribution estimator.
     """
     packed = fetch.found("mnist_static", _PACKED)
-    splits = {split: _unpacked(packed, split) if packed else _parsed(split) for split in SPLITS}
+    splits: dict[str, Any] = {split: _unpacked(packed, split) if packed else _parsed(split) for split in SPLITS}
     return from_arrays(**splits, name="mnist-static")
 
 

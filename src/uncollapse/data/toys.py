@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import pi, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -66,8 +67,8 @@ def swiss_roll(seed: int = 0) -> Data:
 
 def _toy(name: str, seed: int, sample: Sample) -> Data:
     drawn = {split: sample(np.random.default_rng([seed, i]), SIZES[split]) for i, split in enumerate(SPLITS)}
-    values = {split: points.astype(np.float32) for split, (points, _) in drawn.items()}
-    labels = {"labels" if split == "train" else f"{split}_labels": modes for split, (_, modes) in drawn.items()}
+    values: dict[str, Any] = {split: points.astype(np.float32) for split, (points, _) in drawn.items()}
+    labels: dict[str, Any] = {"labels" if split == "train" else f"{split}_labels": modes for split, (_, modes) in drawn.items()}
     return from_arrays(**values, **labels, name=name)
 
 

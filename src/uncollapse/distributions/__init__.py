@@ -1,6 +1,7 @@
 """Distributions: p(z), p(x|z) and q(z|x), modules that return a torch Distribution."""
+
 from uncollapse.distributions import likelihoods, posteriors, priors
-from uncollapse.distributions.conditional import Conditional, Density, Likelihood, Posterior, Prior
+from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
 from uncollapse.distributions.fields import bits_per_dim
 from uncollapse.distributions.latent import LatentVariableModel
 from uncollapse.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic
@@ -12,7 +13,6 @@ from uncollapse.distributions.tractable import Location
 __all__ = [
     "Bernoulli",
     "Categorical",
-    "Conditional",
     "Density",
     "DiscretizedLogistic",
     "FixedSigma",

@@ -1,16 +1,14 @@
 """The one type of this room, Conditional, its three roles, and what a distribution can do."""
+
 from enum import Enum
 from typing import Any, ClassVar
 
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
-from zuko.lazy import LazyDistribution
+from zuko.lazy import LazyDistribution as Conditional
 
 from uncollapse.parts import Part
-
-Conditional = LazyDistribution
-"""A module whose forward(c=None) returns a torch Distribution: zuko's own type."""
 
 
 class Density(Enum):

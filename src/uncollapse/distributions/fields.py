@@ -1,4 +1,5 @@
 """torch Distributions over data of any shape: what the likelihoods return."""
+
 import math
 from typing import Any
 
@@ -188,7 +189,7 @@ def bits_per_dim(nll: float, dimensions: int, dequantized: int | None = None) ->
 
     .. math:: \frac{\mathrm{nll}}{D \log 2} + \log_2 n
 
-    where the last term is there for data of n levels, dequantised with uniform noise to [0, 1], whose density bounds their mass.
+    The last term is there for data of n levels that uniform noise spread over [0, 1]: their density bounds their mass.
 
     Example:
         >>> bits_per_dim(nll=math.log(2) * 784, dimensions=784)

@@ -1,4 +1,5 @@
 """Models with latent variables: a prior and a likelihood."""
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,9 @@ class LatentVariableModel(nn.Module):
     def __init__(self, prior: Prior, likelihood: Likelihood):
         super().__init__()
         if prior.features != likelihood.features:
-            raise ValueError(f"the prior has {prior.features} latents, the likelihood expects {likelihood.features}; make them equal")
+            raise ValueError(
+                f"the prior has {prior.features} latents, the likelihood expects {likelihood.features}; make them equal"
+            )
         self.prior, self.likelihood = prior, likelihood
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:

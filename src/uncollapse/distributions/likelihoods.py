@@ -1,4 +1,5 @@
 """Likelihoods p(x|z), each a decoder and the distribution that its output parametrises."""
+
 from collections.abc import Callable
 from typing import Any, ClassVar
 

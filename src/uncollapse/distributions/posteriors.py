@@ -1,14 +1,16 @@
 """Posteriors q(z|x), each a family (`at`) and an encoder of its parameters (`encode`)."""
+
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Size, Tensor
-from torch.distributions import AffineTransform, Distribution, SigmoidTransform, TransformedDistribution, constraints
+from torch.distributions import Distribution, constraints
 
 from uncollapse.distributions.conditional import Posterior
-from uncollapse.distributions.densities import CholeskyNormal, DiagonalNormal
+from uncollapse.distributions.densities import CholeskyNormal, DiagonalNormal, SqueezedNormal
 from uncollapse.networks import Factory
 
 
@@ -50,7 +52,7 @@ class Gaussian(Posterior):
 
     def widen(self, parameters: Tensor, factor: float) -> Tensor:
         mu, log_sigma = parameters.chunk(2, dim=-1)
-        return torch.cat((mu, log_sigma + torch.as_tensor(factor).log()), -1)
+        return torch.cat((mu, log_sigma + math.log(factor)), -1)
 
 
 class FullGaussian(Posterior):
@@ -93,14 +95,15 @@ class FullGaussian(Posterior):
 
     def widen(self, parameters: Tensor, factor: float) -> Tensor:
         mu, diagonal, rest = parameters.split([self.features, self.features, self.below.shape[1]], dim=-1)
-        wider = factor * (F.softplus(diagonal) + 1e-6) - 1e-6
+        wider = (factor * (F.softplus(diagonal) + 1e-6) - 1e-6).clamp_min(1e-30)
         return torch.cat((mu, wider + torch.log(-torch.expm1(-wider)), factor * rest), -1)
 
 
 class LogitNormal(Posterior):
     r"""A Gaussian squeezed into an interval, the posterior for a uniform prior.
 
-    .. math:: z = a + (b - a) \operatorname{sigmoid}(u), \quad u \sim \mathcal N(\mu_\phi(x), \operatorname{diag} \sigma_\phi^2(x))
+    .. math:: z = a + (b - a) \operatorname{sigmoid}(u), \quad
+              u \sim \mathcal N(\mu_\phi(x), \operatorname{diag} \sigma_\phi^2(x))
 
     Args:
         features: Size L of the latent.
@@ -131,13 +134,12 @@ class LogitNormal(Posterior):
         return self.network(x)
 
     def at(self, parameters: Tensor) -> Distribution:
-        base = DiagonalNormal(*parameters.chunk(2, dim=-1))
-        squeeze = [SigmoidTransform(), AffineTransform(self.low, self.high - self.low)]
-        return TransformedDistribution(base, squeeze, validate_args=False)
+        mu, log_sigma = parameters.chunk(2, dim=-1)
+        return SqueezedNormal(mu, log_sigma, self.low, self.high)
 
     def widen(self, parameters: Tensor, factor: float) -> Tensor:
         mu, log_sigma = parameters.chunk(2, dim=-1)
-        return torch.cat((mu, log_sigma + torch.as_tensor(factor).log()), -1)
+        return torch.cat((mu, log_sigma + math.log(factor)), -1)
 
 
 class Free(Posterior):
@@ -158,6 +160,9 @@ class Free(Posterior):
         window: Steps between two looks at the progress.
         limit: Most steps for one batch.
 
+    Raises:
+        ValueError: If the limit is below one window.
+
     References:
         Blei, Kucukelbir and McAuliffe (2017), Variational Inference, section 2.4; Hoffman et al. (2013).
     """
@@ -173,6 +178,8 @@ class Free(Posterior):
         limit: int = 400,
     ):
         super().__init__(features, shape)
+        if not 1 <= window <= limit:
+            raise ValueError(f"expected 1 <= window <= limit, came window={window}, limit={limit}: no step would be taken")
         self.family = family(features, Size(shape)).requires_grad_(False)
         self.tolerance, self.rate, self.window, self.limit = tolerance, rate, window, limit
         self.support = self.family.support

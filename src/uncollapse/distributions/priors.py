@@ -1,4 +1,5 @@
 """Priors p(z)."""
+
 from typing import Any
 
 import torch
@@ -130,4 +131,3 @@ class Mixture(Prior):
             self.loc.copy_(means)
             self.log_scale.copy_(0.5 * variances.log())
         return self.to(z.device)
-

@@ -1,4 +1,5 @@
 """Where the standard deviation of a Gaussian likelihood comes from."""
+
 import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -111,5 +112,3 @@ class OptimalSigma(Sigma):
         mse = torch.where(mse.isfinite(), mse, self.variance).to(self.variance)
         self.seen += 1
         self.variance.lerp_(mse, torch.maximum(1 / self.seen, self.seen.new_tensor(self.momentum)))
-
-

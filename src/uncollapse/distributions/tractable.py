@@ -1,4 +1,5 @@
 """A model whose maximum-likelihood estimate is known in closed form: where learning by gradient can be checked."""
+
 from typing import Any
 
 import torch

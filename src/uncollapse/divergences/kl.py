@@ -1,4 +1,5 @@
 """The Kullback-Leibler divergence KL(q ‖ p) in closed form, unit by unit where q and p factorise."""
+
 from collections.abc import Callable
 
 import torch
@@ -55,16 +56,17 @@ _BY_UNIT: dict[tuple[type, type], Callable[..., Tensor]] = {
 }
 
 
-@register_kl(DiagonalNormal, StandardNormal)
-@register_kl(DiagonalNormal, DiagonalNormal)
 def _factorised(q: DiagonalNormal, p: StandardNormal | DiagonalNormal) -> Tensor:
     return _BY_UNIT[type(q), type(p)](q, p).sum(-1)
 
 
-@register_kl(CholeskyNormal, StandardNormal)
 def _cholesky_standard(q: CholeskyNormal, p: StandardNormal) -> Tensor:
     tril = q._unbroadcasted_scale_tril
     trace = tril.square().sum((-2, -1))
     log_det = 2 * tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return 0.5 * (trace + q.loc.square().sum(-1) - q.event_shape[0] - log_det)
 
+
+register_kl(DiagonalNormal, StandardNormal)(_factorised)
+register_kl(DiagonalNormal, DiagonalNormal)(_factorised)
+register_kl(CholeskyNormal, StandardNormal)(_cholesky_standard)

@@ -1,4 +1,5 @@
 """Evaluation: one number each, for any trained model."""
+
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Proposal, Widened

@@ -1,4 +1,5 @@
 """All that can be said in numbers of a trained VAE on held-out data."""
+
 from itertools import islice
 from typing import Any
 
@@ -19,7 +20,7 @@ def evaluate(
     data: Data,
     split: str = "test",
     samples: int = 1000,
-    proposal: Proposal = FromPosterior(),  # noqa: B008
+    proposal: Proposal = FromPosterior(),
     examples: int | None = None,
     seed: int = 0,
     recipe: str = "vae",

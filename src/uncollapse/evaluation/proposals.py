@@ -1,4 +1,5 @@
 """Where the importance samples of an observation come from: small values, handed to `log_likelihood`."""
+
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 

@@ -1,4 +1,5 @@
 """Networks: plain modules from one shape to another, with no probability in them."""
+
 from uncollapse.networks.base import Factory, Network
 from uncollapse.networks.conv import ConvDecoder, ConvEncoder
 from uncollapse.networks.mlp import MLP, Bias, GatedLinear, GatedMLP

@@ -1,4 +1,5 @@
 """The base class of networks: a module from one shape to another, with no probability in it."""
+
 from collections.abc import Callable
 from math import prod
 from typing import ClassVar

@@ -1,4 +1,5 @@
 """Convolutional encoder and decoder for images whose sides are multiples of four, 28 x 28 and 32 x 32 among them."""
+
 from math import prod
 
 import torch.nn.functional as F

@@ -1,4 +1,5 @@
 """Fully connected networks."""
+
 from itertools import pairwise
 from math import prod
 
@@ -23,7 +24,7 @@ class MLP(Network):
         torch.Size([3, 2, 4])
     """
 
-    def __init__(self, input: Size, output: Size, hidden: list[int] = [200, 200], activation: type[nn.Module] = nn.ReLU):  # noqa: B006
+    def __init__(self, input: Size, output: Size, hidden: list[int] = [200, 200], activation: type[nn.Module] = nn.ReLU):
         super().__init__(input, output)
         sizes = [prod(input), *hidden]
         layers = [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), activation())]
@@ -63,7 +64,7 @@ class GatedMLP(Network):
         torch.Size([5, 80])
     """
 
-    def __init__(self, input: Size, output: Size, hidden: list[int] = [300, 300], dropout: float = 0.0):  # noqa: B006
+    def __init__(self, input: Size, output: Size, hidden: list[int] = [300, 300], dropout: float = 0.0):
         super().__init__(input, output)
         sizes = [prod(input), *hidden]
         gated = [GatedLinear(i, o) for i, o in pairwise(sizes)]

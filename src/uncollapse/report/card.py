@@ -79,7 +79,7 @@ def write_model_card(run: Path, summary: Summary, config: dict[str, Any] | str) 
     text = CARD.format(
         name=run.resolve().name,
         of="".join(on),
-        tags="\n".join(f"- {tag}" for tag in ("generative-model", "variational-autoencoder")),
+        tags="\n".join(f"- {tag}" for tag in ["generative-model", *["variational-autoencoder"] * ("kl" in summary)]),
         verdict=_verdict(summary),
         measures=table(measures(summary), ("measure", "value", "unit", "how to read it")),
         facts=table(facts(summary), ("run", "value", "unit", "")),

@@ -93,7 +93,7 @@ def bound(train: Rows, valid: Rows) -> Figure:
 
 
 @styled
-def information(train: Rows, valid: Rows, thresholds: Thresholds = Thresholds()) -> Figure:  # noqa: B008
+def information(train: Rows, valid: Rows, thresholds: Thresholds = Thresholds()) -> Figure:
     """KL and mutual information over the steps in nats, on a square-root scale, with the thresholds of the verdict."""
     kl, checked, told = thinned(*series(train, "kl")), series(valid, "kl"), series(valid, "mutual_information")
     if not len(kl[0]) and not len(told[0]):
@@ -177,7 +177,7 @@ def unit_bars(valid: Rows) -> Figure:
     figure, ax = panel()
     ax.bar(range(len(order)), values[order], color=[BLUE if values[j] > UNUSED else MUTED for j in order], width=0.78)
     ax.set_ylim(0, max(1.05 * float(values.max()), 0.1))
-    ax.set_xlim(-0.6, len(order) - 0.4)
+    ax.set_xlim(-0.6, max(len(order), 5) - 0.4)
     ax.grid(False, axis="x")
     _units_on(ax.xaxis, order)
     ax.set_xlabel("latent unit, sorted")

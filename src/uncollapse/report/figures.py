@@ -7,6 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.distributions import constraints
 
 from uncollapse.divergences import kl_units
 from uncollapse.report import pictures
@@ -59,7 +60,7 @@ def samples(model: VAE, x: Tensor | None = None, n: int = 64, seed: int = 0) -> 
         pictures.points(ax, spread(x, MAPPED), MUTED, "data")
         pictures.frame(ax, x)
     pictures.points(ax, drawn, BLUE, "samples")
-    legend(figure, ax, markerscale=1.6)
+    legend(figure, ax, markerscale=2.2)
     return figure
 
 
@@ -78,7 +79,7 @@ def reconstructions(model: VAE, x: Tensor, n: int = 32, columns: int = 8, seed: 
     ax.plot(*torch.stack([x, again], 1).permute(2, 1, 0).cpu().numpy(), color=MUTED, linewidth=0.5, alpha=0.6)
     pictures.points(ax, x, MUTED, "original", size=12)
     pictures.points(ax, again, BLUE, "reconstruction", size=12)
-    legend(figure, ax, markerscale=1.6)
+    legend(figure, ax, markerscale=2.2)
     return figure
 
 
@@ -126,6 +127,12 @@ def _ends(model: VAE) -> tuple[float, float]:
     return float(low + 0.005 * (high - low)), float(high - 0.005 * (high - low))
 
 
+def _deviation(model: VAE) -> float:
+    """About the prior's standard deviation: 1 on the real line, that of the uniform on an interval."""
+    low, high = _ends(model)
+    return (high - low) / (6.0 if model.prior.support is constraints.real else 12**0.5)
+
+
 def _paths(x: Tensor, made: Tensor, names: list[str]) -> Figure:
     """Paths [U, S, 2] through the plane, over data [N, 2]."""
     figure, ax = pictures.plane()
@@ -149,8 +156,7 @@ def latent_map(model: VAE, x: Tensor, labels: Tensor | None = None, seed: int = 
         raise NotDrawn("The codes are not finite: the posterior is broken.")
     flat, (xlabel, ylabel), centre = _projected(code)
     figure, ax = pictures.plane(xlabel, ylabel)
-    low, high = _ends(model)
-    reach = max((high - low) / 6, 1.08 * float((flat - centre).abs().max()))
+    reach = max(_deviation(model), 1.08 * float((flat - centre).abs().max()))
     _coloured(figure, ax, flat, None if labels is None else spread(labels, MAPPED).cpu(), reach)
     ax.set_ylim(float(centre[1]) - reach, float(centre[1]) + reach)
     ax.set_xlim(float(centre[0]) - reach, float(centre[0]) + reach)

@@ -58,7 +58,7 @@ def image_grid(x: Tensor, columns: int | None = None) -> np.ndarray:
     return (255 * pixels).round().to(torch.uint8).numpy().squeeze(-1 if channels == 1 else ())
 
 
-def save_samples(path: str | Path, x: Tensor) -> None:
+def save_samples(path: str | Path, x: Tensor, columns: int | None = None) -> None:
     """Write observations [N, *shape] to a file, by its ending.
 
     ``.png``: a grid of images, a scatter plot of points in the plane, or line plots of other vectors; ``.npy`` and ``.npz``
@@ -88,10 +88,10 @@ def save_samples(path: str | Path, x: Tensor) -> None:
         case ".txt":
             np.savetxt(path, values.reshape(len(values), -1).numpy(), fmt="%.7g")
         case _:
-            _save_png(path, values)
+            _save_png(path, values, columns)
 
 
-def _save_png(path: Path, x: Tensor) -> None:
+def _save_png(path: Path, x: Tensor, columns: int | None) -> None:
     if kind(x.shape[1:]) != "image":
         from uncollapse.report.pictures import pictured
 
@@ -99,6 +99,6 @@ def _save_png(path: Path, x: Tensor) -> None:
         return
     from PIL import Image
 
-    grid = image_grid(x)
+    grid = image_grid(x, columns)
     zoom = max(1, 512 // grid.shape[1])
     Image.fromarray(grid.repeat(zoom, 0).repeat(zoom, 1)).save(path)

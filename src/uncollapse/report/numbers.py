@@ -17,7 +17,7 @@ class Number(NamedTuple):
 
 MEASURES = {
     "nll": ("Negative log-likelihood", "nats", "−log p(x) of one held-out observation; lower is better"),
-    "bits_per_dim": ("Bits per dimension", "bits/dim", "the same, shared out over the data's dimensions; lower is better"),
+    "bits_per_dim": ("Bits per dimension", "bits/dim", "the negative log-likelihood by dimension of the data; lower is better"),
     "elbo": ("ELBO", "nats", "lower bound on log p(x) of one observation; higher is better"),
     "kl": ("KL(q(z|x) ‖ p(z))", "nats", "how far the posterior is from the prior: 0 is a code that is never used"),
     "mutual_information": ("Mutual information I(x;\N{NO-BREAK SPACE}z)", "nats", "what a code tells about its observation"),

@@ -85,21 +85,27 @@ def frame(ax: Axes, x: Tensor, margin: float = 0.25) -> None:
 
 @styled
 def lines(x: Tensor, beside: Tensor | None = None, labels: tuple[str, str] = ("", ""), most: int = 12) -> Figure:
-    """Vectors [N, *shape] as small line plots of value against index, each with another vector laid over it if there is one."""
+    """Vectors [N, *shape] as small line plots of value against index, each with another one laid over it if there is one."""
     both = [v.flatten(1)[:most].cpu().numpy() for v in (x, beside) if v is not None]
-    n, columns = len(both[0]), 3
-    figure = Figure(figsize=(4.8, 0.5 + 0.85 * -(-n // columns)), layout="constrained")
-    axes = figure.subplots(-(-n // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for k, ax in enumerate(axes):
-        if k >= n:
-            ax.remove()
-            continue
-        for values, colour, label, width in zip(both, (MUTED, BLUE), labels, (1.6, 1.0), strict=False):
-            ax.plot(values[k], color=colour, linewidth=width, label=label or None, drawstyle="steps-mid")
-        ax.spines["bottom"].set_color(LINE)
-        ax.locator_params(nbins=3)
+    n, rows = len(both[0]), -(-len(both[0]) // 3)
+    height = 0.7 + 0.8 * rows
+    margins = {"left": 0.12, "right": 0.99, "bottom": 0.45 / height, "top": 1 - 0.25 / height, "hspace": 0.25, "wspace": 0.1}
+    figure = Figure(figsize=(4.8, height))
+    axes = figure.subplots(rows, 3, sharex=True, sharey=True, squeeze=False, gridspec_kw=margins).ravel()
+    for ax, *values in zip(axes, *both, strict=False):
+        _steps(ax, values, labels)
+    for ax in axes[n:]:
+        ax.remove()
+    figure.text(0.555, 0.08 / height, "index", color=MUTED, ha="center")
+    figure.text(0.01, 0.5, "value", color=MUTED, va="center", rotation=90)
     if labels[0]:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    figure.supxlabel("index", fontsize=8.5, color=MUTED)
-    figure.supylabel("value", fontsize=8.5, color=MUTED)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="upper left", ncols=2, borderaxespad=0)
     return figure
+
+
+def _steps(ax: Axes, vectors: Sequence[np.ndarray], labels: tuple[str, str]) -> None:
+    """One or two vectors [D] in one small plot, the second one blue."""
+    for values, colour, label, width in zip(vectors, (MUTED, BLUE), labels, (1.6, 1.0), strict=False):
+        ax.plot(values, color=colour, linewidth=width, label=label or None, drawstyle="steps-mid")
+    ax.spines["bottom"].set_color(LINE)
+    ax.locator_params(nbins=3)

@@ -1,4 +1,5 @@
 """Training: one loop for every procedure."""
+
 from uncollapse.training.checkpoint import CheckpointError
 from uncollapse.training.estimator import Estimator
 from uncollapse.training.fit import Fitted, TrainingError, fit

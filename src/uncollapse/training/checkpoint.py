@@ -1,4 +1,5 @@
 """Checkpoints: safetensors and JSON, staged, hashed and renamed, so that the last good one always stands."""
+
 import hashlib
 import json
 import os
@@ -20,9 +21,9 @@ class CheckpointError(RuntimeError):
 
 @contextmanager
 def replacing(directory: Path) -> Iterator[Path]:
-    """A staging folder that takes the place of `directory` when the block ends well; otherwise nothing has happened.
+    """A staging folder that takes the place of `directory` when the block ends well; else nothing has happened.
 
-    The old folder is renamed aside before the new one is renamed into place, and `settle` finishes that if a kill comes between.
+    The old folder is renamed aside before the new one takes its place, and `settle` finishes that if a kill comes between.
 
     Raises:
         CheckpointError: If the disk is full or cannot be written to.
@@ -87,7 +88,9 @@ def verify(directory: Path) -> dict[str, Any]:
     settle(directory)
     file = directory / "state.json"
     if not file.exists():
-        raise CheckpointError(f"{directory} is no checkpoint: it has no state.json; give a run folder that `uncollapse train` wrote")
+        raise CheckpointError(
+            f"{directory} is no checkpoint: it has no state.json; give a run folder that `uncollapse train` wrote"
+        )
     try:
         values = json.loads(file.read_text())
         found, hashes = values.get("format"), values["sha256"]
@@ -97,7 +100,9 @@ def verify(directory: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file} is of format {found}, this version reads format {FORMAT}; use the version that wrote it")
     for name, expected in hashes.items():
         if not (directory / name).exists() or _sha256(directory / name) != expected:
-            raise CheckpointError(f"{directory / name} is damaged: its hash is not the one it was saved with; {_instead(directory)}")
+            raise CheckpointError(
+                f"{directory / name} is damaged: its hash is not the one it was saved with; {_instead(directory)}"
+            )
     return values
 
 

@@ -1,4 +1,5 @@
 """What was wrong with a recipe or option, in one line: what came, which names are valid, and which one was meant."""
+
 import inspect
 import re
 from collections.abc import Iterable

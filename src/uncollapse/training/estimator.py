@@ -1,4 +1,5 @@
 """scikit-learn's conventions: fit, transform and score on arrays."""
+
 from collections.abc import Sequence
 from typing import Any, Self
 

@@ -1,4 +1,5 @@
 """The loop: one for every procedure."""
+
 import math
 import os
 import time
@@ -47,9 +48,9 @@ class Fitted:
 def fit(
     procedure: Procedure,
     data: Data,
-    training: Training = Training(),  # noqa: B008
+    training: Training = Training(),
     optimizer: OptimizerFactory = default_optimizer,
-    machine: Machine = Machine(),  # noqa: B008
+    machine: Machine = Machine(),
     out: Path | str | None = None,
     resume: bool = False,
     observers: Iterable[Observer] = (),
@@ -85,7 +86,11 @@ def fit(
     loop = Loop(procedure, data, training, optimizer, machine, folder, list(observers))
     if resume:
         loop.resume()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), noise.sharing(loop.rows), Interruption().watching() as stop:
+    with (
+        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        noise.sharing(loop.rows),
+        Interruption().watching() as stop,
+    ):
         loop.run(stop)
     return loop.finish(stop)
 
@@ -104,6 +109,16 @@ def run_folder(out: Path, resume: bool) -> Path:
     except OSError as error:
         raise CheckpointError(f"cannot make the run folder {out}: {error.strerror}; write elsewhere with --out") from error
     return out
+
+
+def keep(model: nn.Module, directory: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Write a model and a state beside it as a checkpoint, whole or not at all."""
+    with replacing(directory) as staging:
+        if isinstance(model, VAE):
+            model.save_pretrained(staging)
+        else:
+            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, staging / "model.safetensors")
+        write_state(staging, tensors, values)
 
 
 def admit(model: nn.Module, data: Data) -> None:
@@ -150,7 +165,9 @@ class Loop:
         self._optimizer = optimizer
         procedure.connect(wrapper(self.accelerator, machine), self._make_update)
         self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
-        self.log = Log(out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else [])
+        self.log = Log(
+            out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else []
+        )
         self.meter, self.t = Meter(), torch.zeros((), device=self.accelerator.device)
         self.step, self.epoch, self.order = 0, -1, torch.empty(0)
         self.best, self.stale, self.training_seconds = -math.inf, 0, 0.0
@@ -224,7 +241,9 @@ class Loop:
 
     def _left(self) -> str:
         """What a run that had to stop leaves."""
-        return "nothing was to be written." if self.out is None else f"the last good checkpoint is in {self.out / 'checkpoints'}."
+        return (
+            "nothing was to be written." if self.out is None else f"the last good checkpoint is in {self.out / 'checkpoints'}."
+        )
 
     def _validate(self) -> None:
         """Look at the validation data with the averaged weights, keep the best, and save."""
@@ -247,15 +266,7 @@ class Loop:
         """The weights of the best validation, in memory and in the run folder."""
         self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.out is not None and self.main:
-            with replacing(self.out / "checkpoints" / "best") as staging:
-                self._write_model(staging)
-                write_state(staging, {}, {"step": self.step, "bound": self.best})
-
-    def _write_model(self, directory: Path) -> None:
-        if isinstance(self.model, VAE):
-            self.model.save_pretrained(directory)
-        else:
-            save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, directory / "model.safetensors")
+            keep(self.model, self.out / "checkpoints" / "best", {}, {"step": self.step, "bound": self.best})
 
     def _save(self) -> None:
         """All that a resumed run needs, as `last`, unless a step was skipped: then the one before is the last good one."""
@@ -264,9 +275,7 @@ class Loop:
             return
         values = {"step": self.step, "best": plain(self.best), "stale": self.stale, "training_seconds": self.training_seconds}
         tensors = {**self.update.state(), **self.meter.state()}
-        with replacing(self.out / "checkpoints" / "last") as staging:
-            self._write_model(staging)
-            write_state(staging, tensors, values | {"seconds": time.perf_counter() - self.started})
+        keep(self.model, self.out / "checkpoints" / "last", tensors, values | {"seconds": time.perf_counter() - self.started})
 
     def resume(self) -> None:
         """Go on from the run folder's last checkpoint."""

@@ -1,4 +1,5 @@
 """The log of a run: values gathered on the device, read once a line, kept in metrics.jsonl."""
+
 import json
 import math
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 """Devices, precision and processes, by accelerate; interruptions by signal."""
+
 import os
 import signal
 from collections.abc import Callable, Iterator

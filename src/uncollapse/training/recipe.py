@@ -1,4 +1,5 @@
 """Recipes: one YAML file a published experiment, checked against the signatures of the parts that it names."""
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -73,7 +74,9 @@ def names() -> dict[str, str]:
         True
     """
     found = sorted((files("uncollapse") / "recipes").iterdir(), key=lambda file: file.name)
-    return {f.name.removesuffix(".yaml"): f.read_text().partition("\n")[0].lstrip("# ") for f in found if f.name.endswith(".yaml")}
+    return {
+        f.name.removesuffix(".yaml"): f.read_text().partition("\n")[0].lstrip("# ") for f in found if f.name.endswith(".yaml")
+    }
 
 
 def find(recipe: str) -> Path:

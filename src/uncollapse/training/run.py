@@ -1,17 +1,20 @@
 """A run: a recipe carried out in a folder, and that folder read again."""
+
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 import uncollapse
+from uncollapse import noise
 from uncollapse.data import Data, load
 from uncollapse.evaluation import evaluate
 from uncollapse.training.checkpoint import CheckpointError, settle, verify
-from uncollapse.training.fit import Fitted, fit
+from uncollapse.training.fit import Fitted, fit, keep
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.recipe import Recipe
 from uncollapse.vae import VAE
@@ -35,16 +38,29 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
     procedure = recipe.procedure(recipe.model(data.shape))
     main = os.environ.get("RANK", "0") == "0"
     if main and not resume and not (out / "metrics.jsonl").exists():
-        write(out / "config.yaml", f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n" + yaml.safe_dump(
-            {"recipe": recipe.name, **recipe.values}, sort_keys=False))
+        write(
+            out / "config.yaml",
+            f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n"
+            + yaml.safe_dump({"recipe": recipe.name, **recipe.values}, sort_keys=False),
+        )
     fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers)
     if fitted.signal is not None or not main:
         return fitted, {}
     summary = summarise(fitted, data, recipe)
     if isinstance(fitted.model, VAE):
-        fitted.model.save_pretrained(out / "checkpoints" / "best")
+        _fit_aggregate(fitted.model, data, out / "checkpoints" / "best")
     write(out / "summary.json", json.dumps(plain(summary), indent=2))
     return fitted, summary
+
+
+def _fit_aggregate(model: VAE, data: Data, best: Path) -> None:
+    """Fit the mixture that `sample --source mixture` draws from to some of the training split; keep it with the weights."""
+    like = next(model.parameters())
+    index = torch.arange(min(len(data.train), 5000))
+    noise.seed_step(0, 0)
+    model.fit_aggregate(data.train.to(like.device, like.dtype).batch(index))
+    values = {name: value for name, value in verify(best).items() if name not in ("format", "sha256")}
+    keep(model, best, {}, values)
 
 
 def summarise(fitted: Fitted, data: Data, recipe: Recipe) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 """What a training is told: how long, how fast, how careful, and on which machine."""
+
 from typing import Literal
 
 from uncollapse.parts import Part
@@ -32,14 +33,19 @@ class Training(Part):
         steps: int = 5000,
         batch_size: int = 100,
         seed: int = 0,
-        schedule: Schedule = Constant(1.0),  # noqa: B008
+        schedule: Schedule = Constant(1.0),
         clip: float | None = None,
         ema: float = 0.0,
         log_every: int = 50,
         validate_every: int = 500,
         patience: int | None = None,
     ):
-        for name, value in (("steps", steps), ("batch_size", batch_size), ("log_every", log_every), ("validate_every", validate_every)):
+        for name, value in (
+            ("steps", steps),
+            ("batch_size", batch_size),
+            ("log_every", log_every),
+            ("validate_every", validate_every),
+        ):
             if value < 1:
                 raise ValueError(f"expected training.{name} of at least 1, came {value}")
         if not 0 <= ema < 1:

@@ -1,6 +1,8 @@
 """The one place where a loss becomes a step of the weights."""
+
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -21,8 +23,8 @@ def default_optimizer(parameters: Iterable[nn.Parameter]) -> Optimizer:
 class Update:
     """Backward, the reduction over processes, the guard against NaN, clipping, the optimiser's step and the weights' average.
 
-    A gradient or loss that is not finite never reaches the weights: a flag on the device makes the fused optimiser skip the step,
-    and is counted there, so that nothing is waited for. `skipped` is read when the log is.
+    A gradient or loss that is not finite never reaches the weights: a flag on the device makes the fused optimiser skip the
+    step, and is counted there, so that nothing is waited for. `skipped` is read when the log is.
 
     Args:
         parameters: What it moves.
@@ -31,7 +33,9 @@ class Update:
         accelerator: Does backward, in whatever precision and over however many processes.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], optimizer: OptimizerFactory, training: Training, accelerator: Accelerator):
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], optimizer: OptimizerFactory, training: Training, accelerator: Accelerator
+    ):
         self.parameters = list(parameters)
         self.optimizer = fused(optimizer(self.parameters))
         self.accelerator, self.clip, self.ema = accelerator, training.clip, training.ema
@@ -115,4 +119,5 @@ def fused(optimizer: Optimizer) -> Optimizer:
     settings = {k: v for k, v in optimizer.defaults.items() if k not in ("fused", "foreach", "differentiable")}
     if isinstance(optimizer, torch.optim.AdamW):
         settings.pop("decoupled_weight_decay", None)
-    return type(optimizer)(optimizer.param_groups[0]["params"], **settings, fused=True)
+    kind: Any = type(optimizer)
+    return kind(optimizer.param_groups[0]["params"], **settings, fused=True)

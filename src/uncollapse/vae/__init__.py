@@ -1,4 +1,5 @@
 """Variational autoencoders: the model, its objectives, the procedures that learn them, and the diagnosis of collapse."""
+
 from uncollapse.vae.collapse import Diagnosis, Thresholds, diagnose
 from uncollapse.vae.inference import Amortized, MaximumLikelihood, Procedure, VariationalEM
 from uncollapse.vae.model import VAE, Terms

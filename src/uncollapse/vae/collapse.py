@@ -1,4 +1,5 @@
 """Posterior collapse, told with a number, a reason and a cure."""
+
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -62,7 +63,7 @@ class Diagnosis:
 
 
 @torch.no_grad()
-def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recipe: str = "vae") -> Diagnosis:  # noqa: B008
+def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recipe: str = "vae") -> Diagnosis:
     r"""Did the posterior collapse? KL per unit, active units, mutual information, and the aggregated posterior's divergence.
 
     .. math:: I_q(x; z) = \tfrac1N \sum_i \log \frac{q(z_i \mid x_i)}{q(z_i)}, \quad q(z) = \tfrac1N \sum_j q(z \mid x_j), \quad
@@ -96,7 +97,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
     units = kl_units(q, p)
     per_unit = (log_q - log_p).mean().reshape(1) if units is None else units.mean(0)
     mean = posterior_mean(q)
-    seen = {
+    seen: dict[str, Any] = {
         "kl": float(per_unit.sum()),
         "kl_units": per_unit.tolist(),
         "active_units": int((mean.var(0) > thresholds.active).sum()),

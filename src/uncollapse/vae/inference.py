@@ -1,4 +1,5 @@
 """Procedures: the lecture's algorithms, each a batch turned into updates."""
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
@@ -48,7 +49,7 @@ class Procedure(Part, ABC):
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Tensor], t: Tensor) -> dict[str, Any]:
-        """The mean of the objective's values over held-out batches, the one that selects as `bound`; for a VAE the diagnosis too.
+        """The mean of the objective's values over held-out data, the one that selects as `bound`; for a VAE the diagnosis.
 
         Args:
             batches: Observations [B, *shape] each.

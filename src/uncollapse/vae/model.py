@@ -1,4 +1,5 @@
 """The variational autoencoder: a prescribed model and a posterior beside it."""
+
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -159,7 +160,9 @@ class VAE(LatentVariableModel):
             raise FileNotFoundError(f"{directory} holds no model.json; expected a folder that save_pretrained wrote")
         document = json.loads((directory / "model.json").read_text())
         if document.pop("format", None) != FORMAT or document.pop("model", None) != "VAE":
-            raise ValueError(f"{directory}/model.json is of another format than {FORMAT}, which this version reads; train it again")
+            raise ValueError(
+                f"{directory}/model.json is of another format than {FORMAT}, which this version reads; train it again"
+            )
         model = build(document, cls.of)
         model.load_weights(load_file(directory / "model.safetensors"), str(directory))
         return model.eval()

@@ -1,4 +1,5 @@
 """Objectives: what is maximised. Each holds its model, and its forward is what gets differentiated, wrapped and compiled."""
+
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -84,7 +85,8 @@ class Bound(Objective):
             raise ValueError(f"expected k of at least 1 sample, came {k}")
         if model.posterior.density not in (Density.EXACT, Density.BOUND):
             raise ValueError(
-                f"{type(self).__name__} needs log q(z|x), {type(model.posterior).__name__} gives {model.posterior.density.value}"
+                f"{type(self).__name__} needs log q(z|x), {type(model.posterior).__name__} gives "
+                f"{model.posterior.density.value}"
             )
         self.k = k
 
@@ -208,8 +210,8 @@ class IWAE(Bound):
             :math:`z_k`, whose signal does not vanish as K grows; the bound and the decoder's gradient are the same.
 
     References:
-        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equations 8 and 14; the gradient: Tucker et al.
-        (2019), Doubly Reparameterized Gradient Estimators, equation 8.
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equations 8 and 14; the gradient: Tucker et
+        al. (2019), Doubly Reparameterized Gradient Estimators, equation 8.
     """
 
     selects: ClassVar[str] = "iwae"

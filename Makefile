@@ -1,0 +1,29 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test install lint clean
+
+demo: .venv/installed  ## train a VAE on digits, diagnose it, write the report
+	$(BIN)/uncollapse train vae
+
+test: .venv/tests  ## lint, types, layers, doctests and tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -rs
+
+install: .venv/installed  ## make the environment alone
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	touch $@
+
+.venv/tests: .venv/installed
+	$(PIP) --editable '.[test]'
+	touch $@
+
+clean:  ## remove the environment and caches; runs stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,165 @@
+"""The model: what it refuses, what it computes, and that it is the same after it was saved."""
+
+import copy
+import json
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Size, Tensor
+
+from laws.numerics import assert_equal
+from laws.parts import LIKELIHOODS, PRIORS, affine, pairs, vae
+from uncollapse.distributions import Bernoulli, LatentVariableModel, LogitNormal, Normal, Uniform, posteriors
+from uncollapse.vae import VAE
+
+SHAPE = Size((3,))
+
+
+def outputs(model: VAE, x: Tensor) -> list[Tensor]:
+    """What a model says of x with one seed: densities, parameters, codes, reconstructions, draws."""
+    torch.manual_seed(7)
+    with torch.no_grad():
+        return [*model.terms(x, k=2), model.posterior.encode(x), model.encode(x), model.reconstruct(x), model.sample(3)]
+
+
+@pytest.mark.parametrize(("prior", "posterior", "likelihood"), [(p, q, l) for (p, q), l in product(pairs(), LIKELIHOODS)])
+def test_saved_and_loaded_it_is_the_same(prior: str, posterior: str, likelihood: str, tmp_path: Path) -> None:
+    """Every prior beside every likelihood and every posterior on its support: all that it computes is equal to the bit."""
+    x = torch.zeros(4, 3, dtype=torch.get_default_dtype())
+    model = vae(prior, likelihood, posterior).eval()
+    model.save_pretrained(tmp_path)
+    again = VAE.from_pretrained(tmp_path)
+    assert again.configuration() == model.configuration() and not again.training
+    for a, b in zip(outputs(model, x), outputs(again, x), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_precision_is_kept(tmp_path: Path) -> None:
+    """Weights saved in float64 are loaded in float64, whatever the default is."""
+    model = vae("Uniform", "Categorical", "LogitNormal").eval()
+    model.save_pretrained(tmp_path)
+    torch.set_default_dtype(torch.float32)
+    again = VAE.from_pretrained(tmp_path)
+    assert {p.dtype for p in again.parameters()} == {torch.float64}
+    x = torch.zeros(4, 3, dtype=torch.float64)
+    assert torch.equal(again.posterior.encode(x), model.posterior.encode(x))
+
+
+def test_fitted_aggregate_is_saved_too(tmp_path: Path) -> None:
+    """The mixture over the aggregated posterior travels with the model."""
+    model = vae().eval()
+    model.fit_aggregate(torch.bernoulli(torch.full((50, 3), 0.5)), components=4)
+    model.save_pretrained(tmp_path)
+    again, z = VAE.from_pretrained(tmp_path), torch.randn(5, 2)
+    assert torch.equal(again.aggregate().log_prob(z), model.aggregate().log_prob(z))
+    assert again.sample(6, again.aggregate()).shape == (6, 3)
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    """No model, one of another format, and weights of another shape, each in words."""
+    with pytest.raises(FileNotFoundError, match="holds no model.json"):
+        VAE.from_pretrained(tmp_path)
+    vae().save_pretrained(tmp_path)
+    document = json.loads((tmp_path / "model.json").read_text())
+    for wrong in ({"format": 0}, {"model": "GAN"}):
+        (tmp_path / "model.json").write_text(json.dumps(document | wrong))
+        with pytest.raises(ValueError, match="another format"):
+            VAE.from_pretrained(tmp_path)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    """A tensor of another shape, one missing and one too many: the first of them is named with both shapes."""
+    vae().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    name = "likelihood.network.layers.0.weight"
+    for changed, message in (
+        ({name: torch.zeros(9, 2)}, r"layers.0.weight is \(9, 2\) there and \(5, 2\) here"),
+        ({"prior.extra": torch.zeros(1)}, r"prior.extra is \(1,\) there and missing here"),
+    ):
+        save_file(weights | changed, tmp_path / "model.safetensors")
+        with pytest.raises(ValueError, match=message):
+            VAE.from_pretrained(tmp_path)
+    save_file({k: v for k, v in weights.items() if k != name}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"missing there and \(5, 2\) here \(1 differences\)"):
+        VAE.from_pretrained(tmp_path)
+
+
+def test_supports_must_match() -> None:
+    """A Gaussian posterior beside a uniform prior, the reverse, and two different intervals are refused; the message names what
+    to write."""
+    gaussian, boxed = posteriors.Gaussian(2, SHAPE, affine), LogitNormal(2, SHAPE, affine)
+    likelihood = Bernoulli(2, SHAPE, affine)
+    with pytest.raises(
+        ValueError, match=r"Uniform lives on \(0, 1\), the posterior Gaussian on the real line; write LogitNormal"
+    ):
+        VAE(Uniform(2), likelihood, gaussian)
+    with pytest.raises(ValueError, match=r"Normal lives on the real line, the posterior LogitNormal on \(0, 1\)"):
+        VAE(Normal(2), likelihood, boxed)
+    with pytest.raises(ValueError, match=r"\(-1, 1\), the posterior LogitNormal on \(0, 1\)"):
+        VAE(Uniform(2, -1.0, 1.0), likelihood, boxed)
+    assert VAE(Uniform(2), likelihood, boxed).prior.features == 2
+
+
+def test_sizes_must_match() -> None:
+    """Latents and data shapes that differ between the parts are refused with both numbers."""
+    with pytest.raises(ValueError, match="the prior has 3 latents, the likelihood expects 2"):
+        LatentVariableModel(Normal(3), Bernoulli(2, SHAPE, affine))
+    with pytest.raises(ValueError, match="to 3 latents, the model has 2 latents"):
+        VAE(Normal(2), Bernoulli(2, SHAPE, affine), posteriors.Gaussian(3, SHAPE, affine))
+    with pytest.raises(ValueError, match=r"maps \(5,\) to 2 latents.*data of shape \(3,\)"):
+        VAE(Normal(2), Bernoulli(2, SHAPE, affine), posteriors.Gaussian(2, Size((5,)), affine))
+
+
+def test_of_states_each_size_once() -> None:
+    """Factories get the sizes: the parts agree by construction."""
+    model = VAE.of(3, [2, 4], Normal, partial(Bernoulli, network=affine), partial(posteriors.Gaussian, network=affine))
+    assert (model.prior.features, model.likelihood.shape, model.posterior.shape) == (3, (2, 4), (2, 4))
+    assert model.terms(torch.zeros(5, 2, 4), k=6).z.shape == (6, 5, 3)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_terms_are_the_densities_of_the_draws(prior: str) -> None:
+    """log p(x|z), log p(z), log q(z|x) at the same z, and log w their sum with signs; log p(x, z) is the first two."""
+    model = vae(prior, posterior="LogitNormal" if prior == "Uniform" else "Gaussian")
+    x = torch.bernoulli(torch.full((4, 3), 0.5))
+    terms = model.terms(x, k=3)
+    assert_equal(terms.log_likelihood, model.likelihood(terms.z).log_prob(x))
+    assert_equal(terms.log_posterior, model.posterior(x).log_prob(terms.z))
+    assert_equal(terms.log_w + terms.log_posterior, model.log_joint(x, terms.z))
+
+
+def test_terms_of_other_proposals() -> None:
+    """Draws of the prior [K, B, L], whose weights are the likelihoods, and of refined parameters."""
+    model, x = vae(), torch.ones(4, 3)
+    terms = model.terms(x, k=5, q=model.prior())
+    assert terms.z.shape == (5, 4, 2)
+    assert_equal(terms.log_w, terms.log_likelihood)
+    refined = model.terms(x, k=5, q=model.posterior.at(torch.zeros(4, 4)))  # N(0, I) again
+    assert refined.z.shape == (5, 4, 2)
+    assert_equal(refined.log_w, refined.log_likelihood)
+
+
+def test_codes_reconstructions_and_paths() -> None:
+    """encode is the posterior's mean, reconstruct decodes it, interpolate starts and ends at the two reconstructions."""
+    model = vae()
+    a, b = torch.ones(2, 3), torch.zeros(2, 3)
+    assert_equal(model.encode(a), model.posterior(a).mean.detach())
+    assert_equal(model.reconstruct(a), model.likelihood(model.encode(a)).mean.detach())
+    path = model.interpolate(a, b, steps=5)
+    assert path.shape == (5, 2, 3)
+    assert_equal(path[0], model.reconstruct(a))
+    assert_equal(path[-1], model.reconstruct(b))
+
+
+def test_a_copy_learns_from_itself() -> None:
+    """A deep copy has its own weights, and free parameters that ascend the copy's ELBO, not the original's."""
+    model = vae(posterior="Free")
+    other = copy.deepcopy(model)
+    assert other.posterior.log_joint.__self__ is other and other.configuration() == model.configuration()
+    with torch.no_grad():
+        next(other.likelihood.parameters()).add_(1.0)
+    assert not torch.equal(next(other.likelihood.parameters()), next(model.likelihood.parameters()))
