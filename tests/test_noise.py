@@ -30,13 +30,13 @@ def shares(draw: Callable[[int, int], Tensor], batch: int) -> None:
 
 
 def test_seed_step_is_a_function_of_both() -> None:
-    """The same pair gives the same numbers, and 10 000 neighbouring pairs give different ones."""
+    """The same pair gives the same numbers, and 900 neighbouring pairs give different ones."""
     seen = set()
-    for seed in range(100):
-        for step in range(100):
+    for seed in range(30):
+        for step in range(30):
             seed_step(seed, step)
             seen.add(torch.initial_seed())
-    assert len(seen) == 10_000
+    assert len(seen) == 900
     seed_step(2, 3)
     first = torch.randn(3)
     seed_step(99, 99)
@@ -46,10 +46,10 @@ def test_seed_step_is_a_function_of_both() -> None:
 
 
 def test_neighbouring_steps_are_unrelated() -> None:
-    """First draws of 4000 consecutive steps: mean 0, variance 1, no correlation with the next; 3 numbers at 6 standard errors,
+    """First draws of 2000 consecutive steps: mean 0, variance 1, no correlation with the next; 3 numbers at 6 standard errors,
     failure rate 6e-9."""
     first = []
-    for step in range(4000):
+    for step in range(2000):
         seed_step(0, step)
         first.append(torch.randn(()))
     draws = torch.stack(first)
@@ -65,14 +65,12 @@ def test_every_seed_is_allowed(seed: int, step: int) -> None:
 
 
 @pytest.mark.parametrize("function", [noise.normal, noise.uniform])
-@pytest.mark.parametrize(
-    ("shape", "batch"), [((8, 3), 0), ((8, 3), -2), ((5, 8, 3), 1), ((5, 8, 3), -2), ((2, 5, 8, 3, 6), -3), ((8,), -1)]
-)
-def test_halves_make_the_whole(function: Callable[..., Tensor], shape: tuple[int, ...], batch: int) -> None:
+@pytest.mark.parametrize("batch", [0, 1, 2, -1, -2, -3])
+def test_halves_make_the_whole(function: Callable[..., Tensor], batch: int) -> None:
     """For normal and uniform noise and any batch dimension."""
 
     def draw(start: int, stop: int) -> Tensor:
-        mine = list(shape)
+        mine = [5, 3, 6]
         mine[batch] = stop - start
         return function(Size(mine), like, batch)
 
@@ -107,7 +105,7 @@ def test_likelihoods_share(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in PRIORS if n != "Mixture"])
 def test_priors_share(name: str) -> None:
-    """Draws [B, L] and [K, B, L] of the priors. (The mixture chooses its components by torch's own Categorical: it does not share.)"""
+    """Draws [B, L] and [K, B, L] of the priors. (The mixture does not: torch chooses its components.)"""
     prior = PRIORS[name](2)
     shares(lambda start, stop: prior().sample(Size((stop - start,))), -2)
     shares(lambda start, stop: prior().sample(Size((5, stop - start))), -2)

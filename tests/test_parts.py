@@ -36,16 +36,28 @@ def make(kind: str, name: str) -> Part:
     return KINDS[kind][0][name](*given(kind, name))
 
 
+def keeps(new: Any, old: Any) -> bool:
+    """Whether all that was written in old stands in new; defaults may have been filled in."""
+    if isinstance(old, dict):
+        return all(name in new and keeps(new[name], value) for name, value in old.items())
+    return bool(new == old)
+
+
 @pytest.mark.parametrize(("kind", "name"), ROWS)
 def test_written_down_and_built_again(kind: str, name: str) -> None:
-    """Through JSON, the configuration of what was built again is the same, and so are class and shapes of the weights."""
+    """Through JSON, what was built again keeps all that was written (its defaults are filled in), class and shapes of weights;
+    built a third time, the configuration no longer changes."""
     part = make(kind, name)
-    written = json.loads(json.dumps(part.configuration()))
-    product = rebuilt(written, kind)
-    again = product if kind == "schedule" else product(*given(kind, name))
-    assert type(again) is type(part) and again.configuration() == part.configuration()
+
+    def again(part: Part) -> Part:
+        product = rebuilt(json.loads(json.dumps(part.configuration())), kind)
+        return product if kind == "schedule" else product(*given(kind, name))
+
+    second = again(part)
+    assert type(second) is type(part) and keeps(second.configuration(), part.configuration())
+    assert again(second).configuration() == second.configuration()
     if isinstance(part, nn.Module):
-        assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in part.state_dict().items()}
+        assert {k: v.shape for k, v in second.state_dict().items()} == {k: v.shape for k, v in part.state_dict().items()}
 
 
 @pytest.mark.parametrize(("kind", "name"), ROWS)
@@ -102,9 +114,7 @@ def test_factories_are_written_by_their_product() -> None:
 def test_a_product_that_is_no_part_cannot_be_written() -> None:
     """A plain torch module as network: the message names the class, the parameter and what would do."""
     part = Bernoulli(2, Size((3,)), lambda i, o: nn.Linear(2, 3))
-    with pytest.raises(
-        TypeError, match=r"Bernoulli\(network=\.\.\.\) cannot be saved: expected a number, .* kept as self.network"
-    ):
+    with pytest.raises(TypeError, match=r"Bernoulli\(network=\.\.\.\) cannot be saved: .* kept as self.network"):
         part.configuration()
 
 

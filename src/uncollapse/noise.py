@@ -33,7 +33,10 @@ def seed_step(seed: int, step: int) -> None:
     x = (seed * 0x9E3779B97F4A7C15 + step + 1) & 0xFFFFFFFFFFFFFFFF
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    torch.manual_seed((x ^ (x >> 31)) >> 1)
+    x = (x ^ (x >> 31)) >> 1
+    torch.default_generator.manual_seed(x)  # torch.manual_seed asks every kind of device, 0.3 ms of a step
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(x)
 
 
 @contextmanager

@@ -84,12 +84,8 @@ def test_optimal_sigma_is_the_maximum_likelihood_one() -> None:
     assert_equal(family.sigma.variance, x.square().mean())
     frozen = family.eval()(z).log_prob(100 * x)
     assert_equal(family.sigma.variance, x.square().mean())
-    assert_equal(
-        frozen,
-        likelihoods.Gaussian(2, Size((3,)), Bias, partial(FixedSigma, value=float(x.square().mean().sqrt())))(z).log_prob(
-            100 * x
-        ),
-    )
+    by_hand = partial(FixedSigma, value=float(x.square().mean().sqrt()))
+    assert_equal(frozen, likelihoods.Gaussian(2, Size((3,)), Bias, by_hand)(z).log_prob(100 * x))
 
 
 def test_optimal_sigma_leaves_out_what_is_not_finite() -> None:
@@ -104,7 +100,7 @@ def test_optimal_sigma_leaves_out_what_is_not_finite() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("value", [0.0, 9.0, 100.0, 1e4])
 def test_values_and_gradients_stay_finite(factory: type, dtype: torch.dtype, value: float) -> None:
-    """However far out the network's output lies, every level has a finite log mass and a finite gradient, in both precisions."""
+    """However far out the network's output lies, every level has a finite log mass and gradient, in both precisions."""
     family = factory(2, Size((2,)), Bias).to(dtype)
     x = every_event(family.levels, Size((2,))).to(dtype)
     torch.manual_seed(2)
@@ -118,8 +114,8 @@ def test_values_and_gradients_stay_finite(factory: type, dtype: torch.dtype, val
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_own_data_are_accepted_and_others_refused(name: str) -> None:
-    """`check` lets the likelihood's own draws pass; another shape, NaN and, for discrete data, numbers off the grid do not, and the
-    message names the likelihood that would."""
+    """`check` lets the likelihood's own draws pass; another shape, NaN and, for discrete data, numbers off the grid
+    do not, and the message names what to write instead."""
     family: Likelihood = LIKELIHOODS[name](2, Size((3,))).eval()
     x: Tensor = family(torch.randn(6, 2)).sample()
     family.check(x)

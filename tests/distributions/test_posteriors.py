@@ -27,7 +27,7 @@ def test_gaussian_is_scipys() -> None:
 
 @pytest.mark.parametrize("features", [1, 2, 4])
 def test_full_gaussian_is_scipys(features: int) -> None:
-    """log N(z; μ, S Sᵀ), its covariance and entropy; S is lower triangular with a positive diagonal whatever the network says."""
+    """log N(z; μ, S Sᵀ) and its entropy; S is lower triangular with a positive diagonal whatever the network says."""
     family = FullGaussian(features, SHAPE, affine)
     q, z = family(3 * torch.randn(6, 3)), torch.randn(6, features)
     assert (q.scale_tril.diagonal(dim1=-2, dim2=-1) > 0).all() and q.scale_tril.triu(1).abs().max() == 0

@@ -16,8 +16,10 @@ from uncollapse.vae import (
     IWAE,
     VAE,
     Amortized,
+    Bound,
     EntropyELBO,
     JointELBO,
+    LogLikelihood,
     MaximumLikelihood,
     Objective,
     Procedure,
@@ -69,7 +71,7 @@ POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
     "LogitNormal": partial(posteriors.LogitNormal, network=affine, low=-1.0, high=2.0),
     "Free": partial(posteriors.Free, family=partial(posteriors.Gaussian, network=affine), limit=40),
 }
-OBJECTIVES: dict[str, Callable[[VAE], Objective]] = {
+BOUNDS: dict[str, Callable[[VAE], Bound]] = {
     "ELBO": ELBO,
     "ELBO-annealed": partial(ELBO, k=2, beta=schedules.Linear(0.1, 1.0, steps=10), free_bits=0.1),
     "EntropyELBO": partial(EntropyELBO, k=2),
@@ -77,6 +79,7 @@ OBJECTIVES: dict[str, Callable[[VAE], Objective]] = {
     "IWAE": partial(IWAE, k=5),
     "IWAE-doubly-reparameterized": partial(IWAE, k=5, doubly_reparameterized=True),
 }
+OBJECTIVES: dict[str, Callable[[Any], Objective]] = {**BOUNDS, "LogLikelihood": LogLikelihood}
 PROCEDURES: dict[str, Callable[[Objective], Procedure]] = {
     "Amortized": Amortized,
     "MaximumLikelihood": MaximumLikelihood,
@@ -90,7 +93,7 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "prior": (PRIORS, Callable[[int], Prior]),
     "likelihood": (LIKELIHOODS, Callable[[int, Size], Likelihood]),
     "posterior": (POSTERIORS, Callable[[int, Size], Posterior]),
-    "objective": (OBJECTIVES, Callable[[VAE], Objective]),
+    "objective": (OBJECTIVES, Callable[[Any], Objective]),
     "procedure": (PROCEDURES, Callable[[Objective], Procedure]),
 }
 """Every row, and the annotation under which the command line builds it."""
@@ -107,11 +110,10 @@ def pairs() -> list[tuple[str, str]]:
     return [(p, q) for p in PRIORS for q in POSTERIORS if (p in on_interval) == (q in on_interval)]
 
 
-def vae(
-    prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "Gaussian", shape: tuple[int, ...] = (3,)
-) -> VAE:
-    """The model of three rows."""
-    return VAE(PRIORS[prior](LATENT), LIKELIHOODS[likelihood](LATENT, Size(shape)), POSTERIORS[posterior](LATENT, Size(shape)))
+def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "Gaussian") -> VAE:
+    """The model of three rows, of data of shape (3,)."""
+    shape = Size((3,))
+    return VAE(PRIORS[prior](LATENT), LIKELIHOODS[likelihood](LATENT, shape), POSTERIORS[posterior](LATENT, shape))
 
 
 def given(kind: str, name: str) -> tuple[Any, ...]:
@@ -126,7 +128,7 @@ def given(kind: str, name: str) -> tuple[Any, ...]:
         case "prior":
             return (LATENT,)
         case "objective":
-            return (vae(),)
+            return (Location(LATENT),) if name == "LogLikelihood" else (vae(),)
         case "procedure":
             return (ELBO(vae(posterior="Free")),)
     return (LATENT, Size((3,)))

@@ -34,7 +34,7 @@ def evidence(ppca: PPCA, weight: Tensor, covariance: Tensor) -> Tensor:
 
 
 def test_where_the_decoder_variance_exceeds_the_data_nothing_beats_collapse() -> None:
-    """σ² > λ_max: W = 0 is the global maximum of the ELBO (200 random W of all sizes are worse), and its Hessian is negative."""
+    """σ² > λ_max: W = 0 is the global maximum of the ELBO (200 random W of all sizes are worse), its Hessian negative."""
     _, covariance = data()
     ppca = PPCA(4, 2, sigma=1.05 * 3.0)
     zero = torch.zeros(4, 2)
@@ -66,12 +66,10 @@ def test_maximum_likelihood_decoder_is_stationary() -> None:
     assert max(float(g.abs().max()) for g in gradients) < 1e-8
 
 
-@pytest.mark.parametrize(
-    ("sigma", "units", "verdict"), [(3.3, 0, "collapsed"), (2.0, 1, "partly collapsed"), (0.1, 2, "healthy")]
-)
+@pytest.mark.parametrize(("sigma", "units", "verdict"), [(3.3, 0, "collapsed"), (2.0, 1, "weak"), (0.1, 2, "healthy")])
 def test_diagnosis_at_the_optimum(sigma: float, units: int, verdict: str) -> None:
-    """Active units are exactly the eigenvalues above σ²: none where σ exceeds them all (KL = 0, collapsed), all where the signal
-    is strong. At σ = 2 one unit carries log(3 / 2) = 0.41 nats: the verdict there is that of the information, with MC noise."""
+    """Active units are exactly the eigenvalues above σ²: none where σ² exceeds them all (KL = 0, collapsed), all where
+    the signal is strong. At σ = 2 one unit carries log(3 / 2) = 0.41 nats: not healthy, and there are remedies."""
     x, covariance = data()
     seen = diagnose(solved(sigma, covariance).vae, x)
     assert seen.active_units == units

@@ -24,7 +24,7 @@ def free(ppca: PPCA, diagonal: bool = False, **options: float) -> VAE:
 
 
 def test_estimate_of_a_location_is_the_sample_mean() -> None:
-    """Gradient ascent on N(θ, 1) converges to the mean of the data, the closed form: to 1e-12 after 60 halvings of the error."""
+    """Gradient ascent on N(θ, 1) converges to the mean of the data, the closed form: to 1e-12 after 60 halvings."""
     model, x = Location(3), 2.0 + torch.randn(40, 3)
     procedure = MaximumLikelihood(LogLikelihood(model))
     procedure.connect(lambda module: module, sgd(0.5))

@@ -29,11 +29,11 @@ def outputs(model: VAE, x: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize(("prior", "posterior", "likelihood"), [(p, q, l) for (p, q), l in product(pairs(), LIKELIHOODS)])
 def test_saved_and_loaded_it_is_the_same(prior: str, posterior: str, likelihood: str, tmp_path: Path) -> None:
     """Every prior beside every likelihood and every posterior on its support: all that it computes is equal to the bit."""
-    x = torch.zeros(4, 3, dtype=torch.get_default_dtype())
+    x = torch.zeros(4, 3)
     model = vae(prior, likelihood, posterior).eval()
     model.save_pretrained(tmp_path)
     again = VAE.from_pretrained(tmp_path)
-    assert again.configuration() == model.configuration() and not again.training
+    assert not again.training
     for a, b in zip(outputs(model, x), outputs(again, x), strict=True):
         assert torch.equal(a, b)
 
@@ -61,7 +61,7 @@ def test_fitted_aggregate_is_saved_too(tmp_path: Path) -> None:
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:
     """No model, one of another format, and weights of another shape, each in words."""
-    with pytest.raises(FileNotFoundError, match="holds no model.json"):
+    with pytest.raises(FileNotFoundError, match=r"holds no model\.json"):
         VAE.from_pretrained(tmp_path)
     vae().save_pretrained(tmp_path)
     document = json.loads((tmp_path / "model.json").read_text())

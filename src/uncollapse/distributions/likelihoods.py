@@ -27,7 +27,7 @@ class Bernoulli(Likelihood):
         >>> import torch
         >>> from uncollapse.networks import Bias
         >>> p = Bernoulli(2, (1, 8, 8), Bias)
-        >>> round(float(p(torch.zeros(2)).log_prob(torch.ones(1, 8, 8))), 3)
+        >>> round(p(torch.zeros(2)).log_prob(torch.ones(1, 8, 8)).item(), 3)
         -44.361
     """
 
@@ -58,7 +58,7 @@ class Gaussian(Likelihood):
         >>> import torch
         >>> from uncollapse.networks import Bias
         >>> p = Gaussian(2, (3,), Bias)
-        >>> round(float(p(torch.zeros(2)).log_prob(torch.zeros(3))), 4)
+        >>> round(p(torch.zeros(2)).log_prob(torch.zeros(3)).item(), 4)
         -2.7568
     """
 
@@ -92,7 +92,7 @@ class DiscretizedLogistic(Likelihood):
         >>> from uncollapse.networks import Bias
         >>> p = DiscretizedLogistic(2, (1,), Bias)(torch.zeros(2))
         >>> grid = torch.arange(256).unsqueeze(-1) / 255
-        >>> round(float(p.log_prob(grid).exp().sum()), 4)
+        >>> round(p.log_prob(grid).exp().sum().item(), 4)
         1.0
     """
 
@@ -121,7 +121,7 @@ class Categorical(Likelihood):
         >>> import torch
         >>> from uncollapse.networks import Bias
         >>> p = Categorical(2, (3,), Bias, levels=5)(torch.zeros(2))
-        >>> round(float(p.log_prob(torch.tensor([0.0, 0.25, 1.0])).exp()), 4)
+        >>> round(p.log_prob(torch.tensor([0.0, 0.25, 1.0])).exp().item(), 4)
         0.008
     """
 

@@ -115,7 +115,7 @@ class Mixture(Prior):
 
         Example:
             >>> z = torch.cat([torch.randn(500, 1) - 9, torch.randn(500, 1) + 9])
-            >>> sorted(round(float(m)) for m in Mixture.fitted(z, components=2).loc)
+            >>> sorted(round(m) for m in Mixture.fitted(z, components=2).loc.flatten().tolist())
             [-9, 9]
         """
         from sklearn.mixture import GaussianMixture

@@ -17,7 +17,7 @@ class Location(Prior):
         features: Size of x.
 
     Example:
-        >>> round(float(Location(1)().log_prob(torch.zeros(1))), 4)
+        >>> round(Location(1)().log_prob(torch.zeros(1)).item(), 4)
         -0.9189
     """
 

@@ -1,0 +1,112 @@
+"""A checkpoint that is damaged, or of something else, is refused; one that cannot be written leaves the last good one."""
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from uncollapse.training import CheckpointError, Fitted, checkpoint, load
+from uncollapse.training.checkpoint import replacing, verify
+from uncollapse.vae import VAE
+
+
+@pytest.fixture
+def trained(run: Callable[..., Fitted], tmp_path: Path) -> Path:
+    run(tmp_path / "run", steps=20)
+    return tmp_path / "run"
+
+
+def flip(file: Path, place: int = -5) -> None:
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors", "model.json"])
+def test_a_flipped_byte_is_refused(name: str, trained: Path, run: Callable[..., Fitted]) -> None:
+    flip(trained / "checkpoints" / "last" / name)
+    with pytest.raises(CheckpointError, match=rf"{name} is damaged.*best may be whole"):
+        run(trained, resume=True)
+
+
+def test_a_truncated_file_is_refused(trained: Path) -> None:
+    file = trained / "checkpoints" / "best" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load(trained)
+
+
+def test_a_cut_state_is_refused(trained: Path) -> None:
+    file = trained / "checkpoints" / "best" / "state.json"
+    file.write_text(file.read_text()[:40])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load(trained)
+
+
+def test_another_format_is_refused(trained: Path, run: Callable[..., Fitted]) -> None:
+    file = trained / "checkpoints" / "last" / "state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
+    with pytest.raises(CheckpointError, match="format 99"):
+        run(trained, resume=True)
+
+
+def test_another_models_shape_is_refused(trained: Path) -> None:
+    model = load(trained)
+    wider = {name: torch.zeros(*(n + 1 for n in v.shape)) for name, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match="holds another model"):
+        model.load_weights(wider, "there")
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="is not a run folder"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_cannot_be_written_leaves_the_last_good_checkpoint(
+    number: int, trained: Path, run: Callable[..., Fitted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(number, "No space left on device" if number == errno.ENOSPC else "Read-only file system")
+
+    before = verify(trained / "checkpoints" / "last")
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(CheckpointError, match="the last good checkpoint is untouched"):
+        run(trained, steps=40, resume=True)
+    assert verify(trained / "checkpoints" / "last") == before
+    assert [f.name for f in (trained / "checkpoints").iterdir() if f.name.startswith(".")] == []
+
+
+def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path) -> None:
+    """The old folder aside, the new one not yet in place: the old one is put back."""
+    with replacing(tmp_path / "last") as staging:
+        checkpoint.write_state(staging, {}, {"step": 1})
+    (tmp_path / "last").rename(tmp_path / ".last.old")
+    assert verify(tmp_path / "last")["step"] == 1
+
+
+def test_a_staging_folder_left_by_a_kill_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".last.new").mkdir()
+    (tmp_path / ".last.new" / "half").write_text("written")
+    with replacing(tmp_path / "last") as staging:
+        checkpoint.write_state(staging, {}, {"step": 2})
+    assert sorted(f.name for f in (tmp_path / "last").iterdir()) == ["state.json", "state.safetensors"]
+
+
+def test_an_error_within_leaves_the_old_one(tmp_path: Path) -> None:
+    with replacing(tmp_path / "last") as staging:
+        checkpoint.write_state(staging, {}, {"step": 1})
+    with pytest.raises(CheckpointError), replacing(tmp_path / "last") as staging:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert verify(tmp_path / "last")["step"] == 1
+
+
+def test_the_best_weights_are_the_averaged_ones_that_validation_saw(trained: Path, digits: object) -> None:
+    """`best` is what was validated: the model that comes back has the bound that was logged."""
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    best = max(line["bound"] for line in lines if line["kind"] == "valid")
+    assert json.loads((trained / "checkpoints/best/state.json").read_text())["bound"] == best
+    assert isinstance(load(trained), VAE)

@@ -1,0 +1,41 @@
+"""Two processes with half the batch each give what one gives."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+SCRIPT = """
+import sys
+import torch
+torch.set_default_dtype(torch.float64)
+torch.set_num_threads(1)
+from pathlib import Path
+from tests.training.conftest import small_vae
+from uncollapse.data import load
+from uncollapse.training import Machine, Training, fit
+from uncollapse.vae import ELBO, Amortized
+training = Training(steps=40, batch_size=50, log_every=10, validate_every=20, ema=0.9, clip=5.0)
+fit(Amortized(ELBO(small_vae(), k=3)), load("digits", binarize="dynamic"), training, machine=Machine(device="cpu"), out=Path(sys.argv[1]))
+"""
+
+
+def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
+    """The same parameters within 1e-6 in float64: binarisation, noise and order of the rows all follow from (seed, step, row)."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    one = [sys.executable, str(script), str(tmp_path / "one")]
+    two = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"),
+        *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script), str(tmp_path / "two")),
+    ]
+    for command in (one, two):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    a, b = (load_file(tmp_path / name / "checkpoints/last/model.safetensors") for name in ("one", "two"))
+    assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-6
+    assert a[next(iter(a))].dtype == torch.float64
