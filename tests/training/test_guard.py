@@ -62,6 +62,6 @@ def test_data_that_the_likelihood_cannot_score_are_refused_at_the_door(run: Call
     from uncollapse.data import load
 
     with pytest.raises(
-        ValueError, match="Bernoulli expects data of 2 levels, digits has data of 17 levels; write --data.binarize"
+        ValueError, match=r"Bernoulli expects data of 2 levels, digits has data of 17 levels; write --data\.binarize"
     ):
         fit(Amortized(ELBO(small_vae())), load("digits"), Training(steps=1), out=tmp_path / "run")

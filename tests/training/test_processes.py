@@ -19,12 +19,13 @@ from uncollapse.data import load
 from uncollapse.training import Machine, Training, fit
 from uncollapse.vae import ELBO, Amortized
 training = Training(steps=40, batch_size=50, log_every=10, validate_every=20, ema=0.9, clip=5.0)
-fit(Amortized(ELBO(small_vae(), k=3)), load("digits", binarize="dynamic"), training, machine=Machine(device="cpu"), out=Path(sys.argv[1]))
+data = load("digits", binarize="dynamic")
+fit(Amortized(ELBO(small_vae(), k=3)), data, training, machine=Machine(device="cpu"), out=Path(sys.argv[1]))
 """
 
 
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
-    """The same parameters within 1e-6 in float64: binarisation, noise and order of the rows all follow from (seed, step, row)."""
+    """The same parameters within 1e-6 in float64: binarisation, noise and order of rows all follow from (seed, step, row)."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
