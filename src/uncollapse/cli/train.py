@@ -42,10 +42,8 @@ def _recipe(options: Namespace, parts: list[str]) -> tuple[Recipe, Path]:
         recipe = Recipe.read(name, parts)
         return recipe, options.out or new_folder(recipe.name)
     out = options.out or Path("runs") / Path(name).stem
-    named = read_config(out)["recipe"]
-    recipe = Recipe.read(str(out / "config.yaml"), ["--recipe", named, *parts])
-    recipe.name = named
-    return recipe, out
+    read_config(out)
+    return Recipe.read(str(out / "config.yaml"), parts), out
 
 
 def _once(recipe: Recipe, out: Path, options: Namespace) -> tuple[int, dict[str, Any]]:

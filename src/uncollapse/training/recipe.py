@@ -59,6 +59,7 @@ def parser() -> ArgumentParser:
     """The parser of everything that a recipe holds; its options are the constructors' parameters."""
     parser = ArgumentParser(prog="uncollapse train", exit_on_error=False, add_help=False)
     parser.add_argument("--config", action="config", help="a recipe")
+    parser.add_argument("--recipe", type=str, default="", help="name of the recipe, kept in config.yaml")
     parser.add_function_arguments(model_parts)
     parser.add_function_arguments(load, "data")
     parser.add_class_arguments(Training, "training")
@@ -125,7 +126,8 @@ class Recipe:
         except ArgumentError as error:
             raise ValueError(complaint(str(error), reader, SHORT)) from error
         values = yaml.safe_load(reader.dump(found))
-        return cls(file.stem, values, reader.instantiate(found))
+        name = values.pop("recipe") or file.stem
+        return cls(name, values, reader.instantiate(found))
 
     @property
     def training(self) -> Training:

@@ -1,0 +1,130 @@
+"""The command line as a user drives it: every verb, and errors of one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from uncollapse.cli import main
+
+SHORT = ["--steps", "30", "--training.validate_every", "15", "--features", "2", "--likelihood.network.hidden", "[8]"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "small"
+    assert main(["train", "vae", *SHORT, "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_folder_holds_what_it_should(run: Path) -> None:
+    names = {f.name for f in run.iterdir()}
+    assert {"config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "report.html", "README.md"} <= names
+    summary = json.loads((run / "summary.json").read_text())
+    assert {
+        "verdict",
+        "nll",
+        "elbo",
+        "kl",
+        "mutual_information",
+        "active_units",
+        "latent_units",
+        "steps",
+        "ms_per_step",
+    } <= set(summary)
+    assert summary["steps"] == 30 and summary["latent_units"] == 2
+
+
+def test_evaluate_prints_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "--samples", "20", "--examples", "50", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n_importance_samples"], found["n_examples"], found["split"]) == (20, 50, "test")
+    assert found["nll"] <= -found["elbo"] + 1e-6
+    assert found["bits_per_dim"] > 0
+
+
+@pytest.mark.parametrize("proposal", ["widened", "prior"])
+def test_evaluate_takes_another_proposal(proposal: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "--samples", "20", "--examples", "20", "--proposal", proposal, "--json"]) == 0
+    assert np.isfinite(json.loads(capsys.readouterr().out)["nll"])
+
+
+def test_diagnose_says_what_and_why(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "verdict" in said and "nats" in said and "active units" in said
+    assert main(["diagnose", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["latent_units"] == 2
+
+
+def test_samples_reconstructions_latents_and_paths_are_written(run: Path, tmp_path: Path) -> None:
+    assert main(["sample", str(run), "--n", "9", "--out", str(tmp_path / "a.npy")]) == 0
+    assert np.load(tmp_path / "a.npy").shape == (9, 1, 8, 8)
+    assert main(["sample", str(run), "--n", "9", "--source", "mixture", "--out", str(tmp_path / "b.png")]) == 0
+    assert main(["encode", str(run), "--split", "valid", "--out", str(tmp_path / "z.npy")]) == 0
+    assert np.load(tmp_path / "z.npy").shape == (179, 2)
+    assert main(["reconstruct", str(run), "--n", "5", "--out", str(tmp_path / "c.npz")]) == 0
+    assert np.load(tmp_path / "c.npz")["samples"].shape == (5, 2, 1, 8, 8)
+    assert main(["interpolate", str(run), "--steps", "4", "--out", str(tmp_path / "d.npy")]) == 0
+    assert np.load(tmp_path / "d.npy").shape == (4, 1, 8, 8)
+
+
+def test_compare_report_and_lists(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(run), str(run), "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == [str(run)]
+    assert main(["report", str(run)]) == 0
+    assert main(["recipes"]) == 0
+    assert "vae-mnist-static" in capsys.readouterr().out
+    assert main(["data"]) == 0
+    assert "fashion-mnist" in capsys.readouterr().out
+
+
+def test_several_seeds_give_mean_and_standard_error(tmp_path: Path) -> None:
+    out = tmp_path / "seeds"
+    assert main(["train", "vae", *SHORT, "--seeds", "2", "--no-report", "--out", str(out)]) == 0
+    found = json.loads((out / "summary.json").read_text())
+    assert found["seeds"] == 2 and found["nll_standard_error_over_seeds"] > 0
+    assert (out / "seed-1" / "summary.json").exists()
+
+
+def test_a_finished_run_is_resumed_to_more_steps(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "more"
+    assert main(["train", "vae", *SHORT, "--no-report", "--out", str(out)]) == 0
+    assert main(["train", "--resume", "--no-report", "--out", str(out), "--steps", "40"]) == 0
+    assert json.loads((out / "summary.json").read_text())["steps"] == 40
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["trian"], "did you mean train?"),
+        (["train", "vea"], "did you mean vae?"),
+        (["train", "--prior", "Normall"], "did you mean Normal?"),
+        (["train", "--stepz", "3"], "did you mean --steps?"),
+        (["train", "--posterior.network", "GatedMPL"], "did you mean GatedMLP?"),
+        (["train", "--objective.bet", "2"], "did you mean beta?"),
+        (["train", "--data", "digit"], "did you mean 'digits'?"),
+        (["train", "--data", "nothing.npy"], "nothing.npy"),
+        (["train", "--data.binarize", "none"], "write --data.binarize dynamic"),
+        (["train", "--prior", "Uniform"], "LogitNormal"),
+        (["train", "--procedure", "VariationalEM"], "--posterior Free"),
+        (["train", "--optimizer", "RMSprop"], "fused"),
+        (["evaluate", "nowhere"], "is not a run folder"),
+        (["train", "--resume", "--out", "nowhere"], "is not a run folder"),
+    ],
+)
+def test_a_wrong_command_says_in_one_line_what_to_write(
+    argv: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert said in error
+
+
+def test_sampling_to_an_unknown_ending_writes_nothing(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", str(run), "--out", str(tmp_path / "a.gif")]) == 2
+    assert ".png" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
