@@ -83,12 +83,12 @@ class _BernoulliLogProb(Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(logits, x)
-        return (x * logits - F.softplus(logits)).sum(-1)
+        return torch.linalg.vecdot(x.expand_as(logits), logits) - F.softplus(logits).sum(-1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         logits, x = ctx.saved_tensors
-        return (x - torch.sigmoid(logits)) * gradients[0].unsqueeze(-1), None
+        return (x - torch.sigmoid(logits)).mul_(gradients[0].unsqueeze(-1)), None
 
 
 class NormalField(Field):

@@ -210,7 +210,7 @@ class Loop:
         assert self.update is not None
         noise.seed_step(self.training.seed, self.step)
         self.t.fill_(self.step)
-        self.update.at(self.step)
+        self.update.at(self.step, measuring=(self.step + 1) % self.training.log_every == 0)
         self.meter.add(self.procedure.step(self.data.train.batch(self._index()), self.t))
 
     def _index(self) -> Tensor:
