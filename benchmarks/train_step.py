@@ -10,10 +10,10 @@ contestants take turns, so that what else the machine does falls on all alike.
 import argparse
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +111,7 @@ def pythae(latent: int, network: Callable, x: Tensor, compiled: bool) -> Iterato
     parts = {} if default else {"encoder": Encoder(), "decoder": Decoder()}
     peer = Peer(VAEConfig(input_dim=(784,), latent_dim=latent, reconstruction_loss="bce"), **parts)
     config = BaseTrainerConfig(
-        output_dir="/tmp/pythae",
+        output_dir=tempfile.mkdtemp(),
         num_epochs=1,
         per_device_train_batch_size=BATCH,
         learning_rate=1e-3,
@@ -205,5 +205,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    Path("/tmp/pythae").mkdir(exist_ok=True)
     main()
