@@ -3,17 +3,22 @@
     pip install 'uncollapse[benchmarks]' -c constraints.txt
     python benchmarks/train_step.py [--device cuda] [--compile] [--peer]
 
-The same network, batch 100, 784 inputs, fused Adam and index batches for the bare loop; pythae with its own trainer's loop. The
-contestants take turns, so that what else the machine does falls on all alike.
+The same network, batch 100, 784 binary inputs; fused Adam and index batches for the bare loop; for pythae its trainer's own
+`train_step` without its progress bar, its default networks where ours are the same. Each contestant is a process of its own,
+with its own memory and threads. They take turns in short blocks, so that what else the machine does falls on all alike; a ratio
+is the median of the ratios of neighbouring blocks.
 """
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,29 +26,42 @@ from torch import Tensor, nn
 
 from uncollapse.data import from_arrays
 from uncollapse.distributions import Bernoulli, Normal, posteriors
-from uncollapse.networks import MLP, GatedMLP
+from uncollapse.networks import MLP, Factory, GatedMLP
 from uncollapse.training import Machine, Training
 from uncollapse.training.fit import Loop
 from uncollapse.vae import ELBO, VAE, Amortized
 
-NETWORKS = {
-    "gated 300-300, z 40": (40, partial(GatedMLP, hidden=[300, 300])),
-    "mlp 512, z 16": (16, partial(MLP, hidden=[512])),
-}
 BATCH, N = 100, 10_000
+Steps = Callable[[int], None]
+"""Takes so many training steps."""
 
 
-def model(latent: int, network: Callable) -> VAE:
+class Setting(NamedTuple):
+    """A network to race on."""
+
+    latent: int
+    network: Factory
+    default_of_pythae: bool = False
+
+
+SETTINGS = {
+    "gated 300-300, z 40": Setting(40, partial(GatedMLP, hidden=[300, 300])),
+    "mlp 512, z 16": Setting(16, partial(MLP, hidden=[512]), default_of_pythae=True),
+}
+
+
+def vae(setting: Setting) -> VAE:
     """A VAE on 784 binary inputs."""
     torch.manual_seed(0)
+    latent, network, _ = setting
     return VAE(Normal(latent), Bernoulli(latent, (784,), network), posteriors.Gaussian(latent, (784,), network))
 
 
-def bare(latent: int, network: Callable, x: Tensor, compiled: bool) -> Iterator[None]:
-    """The loop that one writes by hand; each `next` is a step."""
-    vae = model(latent, network).to(x.device)
-    encoder, decoder = vae.posterior.network, vae.likelihood.network
-    optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)
+def bare(setting: Setting, x: Tensor, compiled: bool) -> Steps:
+    """The loop that one writes by hand."""
+    model = vae(setting).to(x.device)
+    encoder, decoder = model.posterior.network, model.likelihood.network
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def loss(b: Tensor) -> Tensor:
         mu, log_sigma = encoder(b).chunk(2, -1)
@@ -53,63 +71,51 @@ def bare(latent: int, network: Callable, x: Tensor, compiled: bool) -> Iterator[
         return (reconstruction + kl) / len(b)
 
     objective = torch.compile(loss) if compiled else loss
-    while True:
-        for index in torch.randperm(len(x), device=x.device).split(BATCH):
+
+    def batches() -> Iterator[Tensor]:
+        while True:
+            yield from torch.randperm(len(x), device=x.device).split(BATCH)
+
+    order = batches()
+
+    def steps(n: int) -> None:
+        for index in islice(order, n):
             value = objective(x[index])
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-            yield
+
+    return steps
 
 
-def ours(latent: int, network: Callable, x: Tensor, compiled: bool) -> Iterator[None]:
+def ours(setting: Setting, x: Tensor, compiled: bool) -> Steps:
     """The library's loop, with its guard against NaN and its log."""
     data = from_arrays(x.cpu().bool().numpy())
-    objective = ELBO(model(latent, network))
     machine = Machine(device=x.device.type, compile=compiled)
-    loop = Loop(Amortized(objective), data, Training(steps=10**9), _adam, machine, None, [])
-    while True:
-        loop._learn()
-        loop.step += 1
-        if loop.step % loop.training.log_every == 0:
-            loop._report()
-        yield
+    procedure = Amortized(ELBO(vae(setting)))
+    loop = Loop(procedure, data, Training(steps=10**9, batch_size=BATCH), _adam, machine, None, [])
+
+    def steps(n: int) -> None:
+        for _ in range(n):
+            loop.advance()
+
+    return steps
 
 
-def _adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _adam(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=1e-3)
 
 
-def pythae(latent: int, network: Callable, x: Tensor, compiled: bool) -> Iterator[None]:
-    """pythae's training epoch, entered a step at a time through its data loader."""
+def pythae(setting: Setting, x: Tensor, compiled: bool) -> Steps:
+    """The training step of pythae's trainer."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE as Peer
     from pythae.models import VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
-    class Encoder(BaseEncoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network((784,), (2 * latent,))
-
-        def forward(self, b: Tensor) -> ModelOutput:
-            mu, log_covariance = self.network(b).chunk(2, -1)
-            return ModelOutput(embedding=mu, log_covariance=log_covariance)
-
-    class Decoder(BaseDecoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network((latent,), (784,))
-
-        def forward(self, z: Tensor) -> ModelOutput:
-            return ModelOutput(reconstruction=torch.sigmoid(self.network(z)))
-
     torch.manual_seed(0)
-    default = "mlp" in _name(latent)
-    parts = {} if default else {"encoder": Encoder(), "decoder": Decoder()}
-    peer = Peer(VAEConfig(input_dim=(784,), latent_dim=latent, reconstruction_loss="bce"), **parts)
+    parts = {} if setting.default_of_pythae else pythae_parts(vae(setting))
+    peer = Peer(VAEConfig(input_dim=(784,), latent_dim=setting.latent, reconstruction_loss="bce"), **parts)
     config = BaseTrainerConfig(
         output_dir=tempfile.mkdtemp(),
         num_epochs=1,
@@ -117,70 +123,99 @@ def pythae(latent: int, network: Callable, x: Tensor, compiled: bool) -> Iterato
         learning_rate=1e-3,
         no_cuda=x.device.type == "cpu",
     )
-    labels = torch.ones(len(x))
-    trainer = BaseTrainer(peer, BaseDataset(x.cpu(), labels), training_config=config)
+    trainer = BaseTrainer(peer, BaseDataset(x.cpu(), torch.ones(len(x))), training_config=config)
     trainer.prepare_training()
-    return _stepped(trainer)
+    trainer.callback_handler.callbacks = []
+    loader = trainer.train_loader
 
+    class Some:
+        """The next batches of the loader, as many as are asked for: what the trainer takes for an epoch."""
 
-def _stepped(trainer: object) -> Iterator[None]:
-    """One `next` a batch: the trainer's own epoch, its loader wrapped so that each batch waits for its turn."""
-    import threading
+        dataset, n = loader.dataset, 1
 
-    turn, done = threading.Semaphore(0), threading.Semaphore(0)
-    loader = trainer.train_loader  # type: ignore[attr-defined]
+        def __init__(self) -> None:
+            self.batches = self._forever()
 
-    class Gate:
-        dataset, batch_size = loader.dataset, loader.batch_size
+        def _forever(self) -> Iterator[Any]:
+            while True:
+                yield from loader
 
         def __len__(self) -> int:
-            return len(loader)
+            return self.n
 
-        def __iter__(self) -> Iterator:
-            first = True
-            for batch in loader:
-                if not first:
-                    done.release()
-                    turn.acquire()
-                first = False
-                yield batch
+        def __iter__(self) -> Iterator[Any]:
+            return islice(self.batches, self.n)
 
-    trainer.train_loader = Gate()  # type: ignore[attr-defined]
+    trainer.train_loader = some = Some()
 
-    def run() -> None:
-        turn.acquire()
-        while True:
-            trainer.train_step(epoch=1)  # type: ignore[attr-defined]
+    def steps(n: int) -> None:
+        some.n = n
+        trainer.train_step(epoch=1)
 
-    threading.Thread(target=run, daemon=True).start()
-    while True:
-        turn.release()
-        done.acquire()
-        yield
+    return steps
 
 
-def _name(latent: int) -> str:
-    return next(name for name, (size, _) in NETWORKS.items() if size == latent)
+def pythae_parts(model: VAE) -> dict[str, nn.Module]:
+    """The networks of ours as pythae's encoder and decoder, the same model."""
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.posterior = model.posterior
+
+        def forward(self, x: Tensor) -> ModelOutput:
+            q = self.posterior(x)
+            return ModelOutput(embedding=q.loc, log_covariance=2 * q.log_scale)
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = model.likelihood.network
+
+        def forward(self, z: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=torch.sigmoid(self.network(z)))
+
+    return {"encoder": Encoder(), "decoder": Decoder()}
 
 
-def race(runners: dict[str, Iterator[None]], rounds: int, block: int, device: str) -> dict[str, list[float]]:
+CONTESTANTS = {"bare loop": bare, "uncollapse": ours, "pythae": pythae}
+
+
+def contestant(who: str, setting: str, options: argparse.Namespace, wire: Connection) -> None:
+    """The process of one contestant: told a number of steps, it takes them and answers with milliseconds a step."""
+    torch.manual_seed(0)
+    x = (torch.rand(N, 784, device=options.device) < 0.3).float()
+    steps = CONTESTANTS[who](SETTINGS[setting], x, options.compile)
+    steps(options.block)
+    while n := wire.recv():
+        since = time.perf_counter()
+        steps(n)
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+        wire.send(1000 * (time.perf_counter() - since) / n)
+
+
+def race(setting: str, names: list[str], options: argparse.Namespace) -> dict[str, list[float]]:
     """Milliseconds a step, one number a round, in blocks that take turns."""
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(rounds + 1):
-        for name, runner in runners.items():
-            _wait(device)
-            since = time.perf_counter()
-            for _ in range(block):
-                next(runner)
-            _wait(device)
-            if turn:  # the first round warms up
-                times[name].append(1000 * (time.perf_counter() - since) / block)
+    context, wires, processes = get_context("spawn"), {}, []
+    for who in names:
+        wires[who], theirs = context.Pipe()
+        processes.append(context.Process(target=contestant, args=(who, setting, options, theirs), daemon=True))
+        processes[-1].start()
+    times: dict[str, list[float]] = {who: [] for who in names}
+    for turn in range(options.rounds + 2):
+        for who, wire in wires.items():
+            wire.send(options.block)
+            elapsed = wire.recv()
+            time.sleep(0.02)  # its threads go to sleep
+            if turn > 1:  # the first rounds warm up
+                times[who].append(elapsed)
+    for wire, process in zip(wires.values(), processes, strict=True):
+        wire.send(0)
+        process.join()
     return times
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -188,20 +223,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--peer", action="store_true", help="pythae too")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--block", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--block", type=int, default=10, help="steps in a block")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    x = (torch.rand(N, 784, device=options.device) < 0.3).float()
     print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, compile {options.compile}")
-    for name, (latent, network) in NETWORKS.items():
-        contestants = {"bare loop": bare, "uncollapse": ours, **({"pythae": pythae} if options.peer else {})}
-        runners = {who: start(latent, network, x, options.compile) for who, start in contestants.items()}
-        times = race(runners, options.rounds, options.block, options.device)
+    for name in SETTINGS:
+        times = race(name, [who for who in CONTESTANTS if options.peer or who != "pythae"], options)
         for who, values in times.items():
             ratio = statistics.median(a / b for a, b in zip(values, times["uncollapse"], strict=True))
-            print(f"{name:22} {who:12} {statistics.median(values):8.3f} ms/step   {ratio:5.2f} x uncollapse")
-    sys.stdout.flush()
+            print(f"{name:22} {who:12} {statistics.median(values):8.3f} ms/step   {ratio:5.2f} x uncollapse", flush=True)
 
 
 if __name__ == "__main__":

@@ -61,3 +61,11 @@ def test_batches_lie_on_the_device(mapped, device):
     for source in (Source(mapped), Source(torch.zeros(50, 3))):
         batch = source.to(device, torch.float64).batch(torch.tensor([1]))
         assert batch.device.type == device and batch.dtype == torch.float64
+
+
+def test_some_is_the_beginning_of_one_permutation(mapped):
+    source = Source(mapped)
+    assert torch.equal(source.some().sort().values, torch.arange(50))
+    assert torch.equal(source.some(7), source.some()[:7])
+    assert len(source.some(70)) == 50
+    assert torch.equal(torch.cat(list(source.batches(16, source.some(20)))), source.batch(source.some(20)))

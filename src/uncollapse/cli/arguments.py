@@ -50,7 +50,7 @@ def _evaluate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--widen", type=float, default=1.2, metavar="F", help="factor of --proposal widened (default: %(default)s)"
     )
-    parser.add_argument("--examples", type=int, metavar="N", help="only the first N of the split")
+    parser.add_argument("--examples", type=int, metavar="N", help="only N of the split, at random and always the same ones")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
     _json(parser)
 

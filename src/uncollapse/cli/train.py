@@ -66,18 +66,16 @@ def _show(fitted: Fitted, out: Path, summary: dict[str, Any], options: Namespace
     write_model_card(out, summary, read_config(out))
     console.print(numbers(summary))
     if not options.no_report and isinstance(fitted.model, VAE):
-        print(f"report: {_report(fitted.model, out)}")
+        print(f"report: {report(out, fitted.model)}")
     else:
         print(f"run: {out}")
 
 
-def _report(model: VAE, out: Path) -> Path:
-    """Write the report on some of the test split."""
-    import torch
-
+def report(out: Path, model: VAE) -> Path:
+    """Write the report of a run on some of the test split."""
     source = load_data(out).test
     like = next(model.parameters())
-    index = torch.arange(min(len(source), 2000))
+    index = source.some(2000)
     labels = None if source.labels is None else source.labels[index]
     return write_report(out, model, source.to(like.device, like.dtype).batch(index), labels)
 

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from uncollapse import noise
 from uncollapse.cli.tables import numbers, side_by_side
+from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
 from uncollapse.data import names as data_names
 from uncollapse.evaluation import FromPosterior, FromPrior, Proposal, Widened
 from uncollapse.evaluation import evaluate as evaluation
-from uncollapse.report import save_samples, write_report
+from uncollapse.report import save_samples
 from uncollapse.training.fit import admit
 from uncollapse.training.log import plain
 from uncollapse.training.recipe import names as recipe_names
@@ -40,7 +41,8 @@ def diagnose(options: Namespace) -> None:
     """Did it collapse: the verdict, the evidence, and the remedies to try."""
     model, data = _opened(options)
     noise.seed_step(0, 1)
-    x = _observations(model, data, options.split, 2000)
+    source = data.split(options.split)
+    x = source.batch(source.some(2000)).to(next(model.parameters()))
     found = diagnosis(model, x, recipe=read_config(options.run).get("recipe", "vae"))
     print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)
 
@@ -65,7 +67,8 @@ def encode(options: Namespace) -> None:
 def reconstruct(options: Namespace) -> None:
     """Observations and, below each, its reconstruction."""
     model, data = _opened(options)
-    x = _observations(model, data, options.split, options.n)
+    source = data.split(options.split)
+    x = source.batch(torch.arange(min(options.n, len(source))))
     pairs = torch.stack((x, model.reconstruct(x)), 0 if options.out.suffix == ".png" else 1)
     _save(options, pairs.flatten(0, 1) if options.out.suffix == ".png" else pairs, columns=len(x))
 
@@ -89,11 +92,7 @@ def compare(options: Namespace) -> None:
 
 def report(options: Namespace) -> None:
     """Write the report of a run anew."""
-    data = load_data(options.run)
-    model = load_model(options.run)
-    x = _observations(model, data, "test", 2000)
-    labels = data.test.labels
-    print(f"report: {write_report(options.run, model, x, None if labels is None else labels[: len(x)])}")
+    print(f"report: {write_run(options.run, load_model(options.run))}")
 
 
 def recipes(options: Namespace) -> None:
@@ -113,11 +112,6 @@ def _opened(options: Namespace) -> tuple[VAE, Data]:
     found = load_data(options.run, options.data).to(like.device, like.dtype)
     admit(model, found)
     return model, found
-
-
-def _observations(model: VAE, data: Data, split: str, n: int) -> Tensor:
-    source = data.split(split)
-    return source.batch(torch.arange(min(n, len(source)))).to(next(model.parameters()))
 
 
 def _save(options: Namespace, x: Tensor, columns: int | None = None) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
+from uncollapse.data.counter import permutation
 from uncollapse.data.lazy import Readable, read, tensorable
 
 Draw = Callable[[Tensor], Tensor]
@@ -60,10 +61,21 @@ class Source:
         x = self._scaled(self._read(index))
         return x if self.draw is None else self.draw(x)
 
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """All observations in order, `size` at a time; the last batch may be shorter."""
-        for index in torch.arange(len(self)).split(size):
-            yield self.batch(index)
+    def batches(self, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
+        """The observations of these numbers (None: all in order), `size` at a time; the last batch may be shorter."""
+        for part in (torch.arange(len(self)) if index is None else index).split(size):
+            yield self.batch(part)
+
+    def some(self, n: int | None = None) -> Tensor:
+        """The numbers of n observations (None: of all) in a random order that is always the same: `some(2)` begins `some(3)`.
+
+        Published files are often ordered by class: their first observations are no sample of the split.
+
+        Example:
+            >>> Source(torch.zeros(5, 2)).some(3), Source(torch.zeros(5, 2)).some()
+            (tensor([2, 0, 3]), tensor([2, 0, 3, 1, 4]))
+        """
+        return torch.from_numpy(permutation(len(self), seed=0))[:n]
 
     def all(self) -> Tensor:
         """All observations as one tensor [N, *shape], which takes the memory that it takes."""

@@ -69,7 +69,7 @@ class DiagonalNormal(Unvalidated):
     has_rsample = True
 
     def __init__(self, loc: Tensor, log_scale: Tensor):
-        self.loc, self.log_scale = loc, log_scale
+        self.loc, self.log_scale, self.scale = loc, log_scale, log_scale.exp()
         super().__init__(loc.shape[:-1], loc.shape[-1:])
 
     @property
@@ -78,16 +78,16 @@ class DiagonalNormal(Unvalidated):
 
     @property
     def stddev(self) -> Tensor:
-        return self.log_scale.exp()
+        return self.scale
 
     @property
     def variance(self) -> Tensor:
-        return (2 * self.log_scale).exp()
+        return self.scale.square()
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         shape = self._extended_shape(sample_shape)
         eps = noise.normal(shape, self.loc, batch=-2 if len(shape) > 1 else -1)
-        return torch.addcmul(self.loc, eps, self.stddev)
+        return torch.addcmul(self.loc, eps, self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
         eps = (value - self.loc) * torch.exp(-self.log_scale)

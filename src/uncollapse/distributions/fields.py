@@ -6,7 +6,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Size, Tensor
-from torch.autograd import Function
 from torch.distributions import constraints
 
 from uncollapse import noise
@@ -58,7 +57,9 @@ class BernoulliField(Field):
         logits, x = self.logits.flatten(-n), value.to(self.logits.dtype).flatten(-n)
         if not torch.is_grad_enabled():
             return _bernoulli_log_prob(logits, x)
-        return _BernoulliLogProb.apply(logits.expand(torch.broadcast_shapes(logits.shape, x.shape)), x)
+        if logits.shape != x.shape:
+            logits, x = torch.broadcast_tensors(logits, x)
+        return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
     def entropy(self) -> Tensor:
         return self.total(F.softplus(self.logits) - self.mean * self.logits)
@@ -74,21 +75,6 @@ def _bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
     p, whole = size.sigmoid_(), logits.shape[-1] // 16 * 16
     products = p[..., :whole].unflatten(-1, (16, whole // 16)).prod(-2)
     return linear + products.log().sum(-1) + p[..., whole:].prod(-1).log()
-
-
-class _BernoulliLogProb(Function):
-    """Σ_d x_d l_d − log(1 + exp l_d): logits [..., D] and x broadcast to them. Its gradient is x − sigmoid(l), one expression
-    in place of the chain that autograd would store; x, which is data, gets none."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(logits, x)
-        return torch.linalg.vecdot(x.expand_as(logits), logits) - F.softplus(logits).sum(-1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        logits, x = ctx.saved_tensors
-        return (x - torch.sigmoid(logits)).mul_(gradients[0].unsqueeze(-1)), None
 
 
 class NormalField(Field):

@@ -42,7 +42,7 @@ def has_closed_form(q: Distribution, p: Distribution) -> bool:
 
 
 def _diagonal_standard(q: DiagonalNormal, p: StandardNormal) -> Tensor:
-    return 0.5 * (q.loc.square() + q.variance - 1) - q.log_scale
+    return torch.addcmul(q.loc.square() - 1, q.scale, q.scale) * 0.5 - q.log_scale
 
 
 def _diagonal_diagonal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:

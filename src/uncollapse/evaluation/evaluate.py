@@ -1,10 +1,8 @@
 """All that can be said in numbers of a trained VAE on held-out data."""
 
-from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from uncollapse import noise
 from uncollapse.data import Data
@@ -33,7 +31,7 @@ def evaluate(
         split: train, valid or test.
         samples: Importance samples K for each observation.
         proposal: Where they come from.
-        examples: Only the first of the split; None: all.
+        examples: Only so many of the split, drawn at random and always the same ones; None: all.
         seed: Of all draws; the caller's random state is left as it was.
         recipe: Name to write in the commands that the diagnosis proposes.
 
@@ -51,23 +49,12 @@ def evaluate(
     """
     like = next(model.parameters())
     source = data.split(split).to(like.device, like.dtype)
-    n = len(source) if examples is None else min(examples, len(source))
+    index = source.some(examples)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         noise.seed_step(seed, 0)
-        held_out = log_likelihood(model, _first(source.batches(1000), n), samples, proposal, dequantized=data.dequantized)
+        held_out = log_likelihood(model, source.batches(1000, index), samples, proposal, dequantized=data.dequantized)
         noise.seed_step(seed, 1)
-        x = torch.cat(list(_first(source.batches(1000), min(n, DIAGNOSED))))
+        x = source.batch(index[:DIAGNOSED])
         diagnosis = diagnose(model, x, recipe=recipe) if len(x) > 1 else None
     words = {} if diagnosis is None else {k: v for k, v in diagnosis.as_dict().items() if k not in ("kl", "n")}
     return {**words, **held_out.as_dict(), "split": split, "data": data.name}
-
-
-def _first(batches: Any, n: int) -> Any:
-    """The first n observations of batches, as batches."""
-    left = n
-    for x in islice(batches, n):
-        part: Tensor = x[:left]
-        left -= len(part)
-        yield part
-        if left <= 0:
-            return

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from uncollapse.distributions import Density, bits_per_dim
 from uncollapse.evaluation.proposals import FromPosterior, Proposal
+from uncollapse.memory import keep_pages
 from uncollapse.networks import Network
 from uncollapse.vae import VAE
 
@@ -107,7 +108,7 @@ def log_likelihood(
     batches = [x] if isinstance(x, Tensor) else x
     with _frozen(model), _handing_over(model, autocast):
         sampler = _Sampler(model, k, proposal, budget, autocast)
-        blocks = [part for batch in batches for part in sampler.estimates(batch)]
+        blocks = [sampler.estimates(batch) for batch in batches]
     if not blocks:
         raise ValueError("expected at least 1 observation, came none")
     return _summary(torch.cat(blocks, 1), model, k, proposal, dequantized)
@@ -122,25 +123,34 @@ class _Sampler:
         self.prior = model.prior()
         budget = budget or (2**21 if self.like.device.type == "cpu" else 2**26)
         self.rows = max(1, budget // _width(model))
-        _keep_pages()
+        keep_pages()
 
-    def estimates(self, batch: Tensor) -> Iterator[Tensor]:
-        """log p(x), ESS, ELBO and KL of a batch [B, *shape], block by block: [4, b] each, together B."""
-        for x in batch.split(self.rows):
+    def estimates(self, batch: Tensor) -> Tensor:
+        """log p(x), ESS, ELBO and KL of a batch [B, *shape], a block of it at a time: [4, B].
+
+        They are written in place: small tensors that outlive the large ones around them would scatter over the heap, which then
+        grows without end.
+        """
+        found = torch.empty(4, len(batch), dtype=torch.double, device=self.like.device)
+        size = max(1, self.rows // self.k)
+        for x, columns in zip(batch.split(self.rows), found.split(self.rows, 1), strict=True):
             x = x.to(self.like)
             self.model.likelihood.check(x)
-            parameters, size = self.model.posterior.encode(x), max(1, self.rows // self.k)
-            yield from map(self.estimate, x.split(size), parameters.split(size))
+            parameters = self.model.posterior.encode(x)
+            for block in zip(x.split(size), parameters.split(size), columns.split(size, 1), strict=True):
+                self.estimate(*block)
+        return found
 
-    def estimate(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """log p(x), ESS, ELBO and KL of x [b, *shape], with b K ≤ rows or b = 1: [4, b]."""
+    def estimate(self, x: Tensor, parameters: Tensor, found: Tensor) -> None:
+        """Write log p(x), ESS, ELBO and KL of x [b, *shape], with b K ≤ rows or b = 1, to found [4, b]."""
         sums = self.sums(x, self.proposal.at(self.model, parameters), self.k)
         own, k = sums, self.k
         if not isinstance(self.proposal, FromPosterior):
             k = min(k, 100)
             own = self.sums(x, self.model.posterior.at(parameters), k)
         elbo, fit = own.log_weights / k, own.log_likelihoods / k
-        return torch.stack((sums.weights - math.log(self.k), (2 * sums.weights - sums.squares).exp(), elbo, fit - elbo))
+        found[0], found[1] = sums.weights - math.log(self.k), (2 * sums.weights - sums.squares).exp()
+        found[2], found[3] = elbo, fit - elbo
 
     def sums(self, x: Tensor, r: Distribution, k: int) -> _Sums:
         """k samples from r for each of x, as many at a time as the budget allows."""
@@ -190,15 +200,6 @@ def _width(model: VAE) -> int:
     """How many numbers the decoder gives for one latent."""
     networks = (part for part in model.likelihood.modules() if isinstance(part, Network))
     return max([network.output.numel() for network in networks], default=model.likelihood.shape.numel())
-
-
-def _keep_pages() -> None:
-    """Have freed memory stay with the process: a third of the time on a CPU was the kernel's, clearing the same pages again.
-
-    glibc hands freed memory back above twice the size of the largest block ever freed, of at most 32 MiB (mallopt(3),
-    M_MMAP_THRESHOLD). This is such a block; it is never touched, so it takes no memory itself.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from uncollapse import noise
 from uncollapse.data import Data
+from uncollapse.memory import keep_pages
 from uncollapse.training.checkpoint import CheckpointError, read_state, replacing, verify, write_state
 from uncollapse.training.log import Line, Log, Meter, Observer, plain
 from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
@@ -136,7 +137,7 @@ def admit(model: nn.Module, data: Data) -> None:
             f"{type(model.likelihood).__name__} expects data of {expected} levels, {data.name} has {came}; write "
             f"{model.likelihood.instead}"
         )
-    model.likelihood.check(data.train.batch(torch.arange(min(len(data.train), 1000))))
+    model.likelihood.check(data.train.batch(data.train.some(1000)))
 
 
 class Loop:
@@ -173,6 +174,7 @@ class Loop:
         self.best, self.stale, self.training_seconds = -math.inf, 0, 0.0
         self.best_weights: dict[str, Tensor] | None = None
         self.started = time.perf_counter()
+        keep_pages()
 
     def _make_update(self, parameters: Iterable[nn.Parameter]) -> Update:
         self.update = Update(parameters, self._optimizer, self.training, self.accelerator)
@@ -192,12 +194,8 @@ class Loop:
         training = self.training
         since = time.perf_counter()
         while self.step < training.steps and not self._stale() and not self._stopped(stop):
-            self._learn()
-            self.step += 1
-            ends = self.step == training.steps
-            if self.step % training.log_every == 0 or ends:
-                self._report()
-            if self.step % training.validate_every == 0 or ends:
+            self.advance()
+            if self.step % training.validate_every == 0 or self.step == training.steps:
                 self.training_seconds += time.perf_counter() - since
                 self._validate()
                 since = time.perf_counter()
@@ -205,13 +203,16 @@ class Loop:
         if stop.signal is not None:
             self._save()
 
-    def _learn(self) -> None:
-        """One step of the procedure, all its randomness a function of (seed, step)."""
+    def advance(self) -> None:
+        """One step of the procedure, all its randomness a function of (seed, step), and the line of the log that it ends."""
         assert self.update is not None
         noise.seed_step(self.training.seed, self.step)
         self.t.fill_(self.step)
         self.update.at(self.step, measuring=(self.step + 1) % self.training.log_every == 0)
         self.meter.add(self.procedure.step(self.data.train.batch(self._index()), self.t))
+        self.step += 1
+        if self.step % self.training.log_every == 0 or self.step == self.training.steps:
+            self._report()
 
     def _index(self) -> Tensor:
         """This step's rows of this process; an epoch's order follows from (seed, epoch), what does not fill a batch waits."""
@@ -251,7 +252,8 @@ class Loop:
         self.model.eval()
         with self.update.averaged(), noise.sharing(None):
             noise.seed_step(self.training.seed, VALIDATION)
-            seen = self.procedure.validate(self.data.valid.batches(self.batch), self.t)
+            valid = self.data.valid
+            seen = self.procedure.validate(valid.batches(self.batch, valid.some()), self.t)
             better = seen["bound"] > self.best
             if better:
                 self.best, self.stale = seen["bound"], 0

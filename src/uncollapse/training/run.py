@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 import uncollapse
@@ -56,9 +55,8 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
 def _fit_aggregate(model: VAE, data: Data, best: Path) -> None:
     """Fit the mixture that `sample --source mixture` draws from to some of the training split; keep it with the weights."""
     like = next(model.parameters())
-    index = torch.arange(min(len(data.train), 5000))
     noise.seed_step(0, 0)
-    model.fit_aggregate(data.train.to(like.device, like.dtype).batch(index))
+    model.fit_aggregate(data.train.to(like.device, like.dtype).batch(data.train.some(5000)))
     values = {name: value for name, value in verify(best).items() if name not in ("format", "sha256")}
     keep(model, best, {}, values)
 

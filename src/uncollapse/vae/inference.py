@@ -52,7 +52,7 @@ class Procedure(Part, ABC):
         """The mean of the objective's values over held-out data, the one that selects as `bound`; for a VAE the diagnosis.
 
         Args:
-            batches: Observations [B, *shape] each.
+            batches: Observations [B, *shape] each, in random order: the diagnosis looks at the first of them.
             t: Step, a 0-d tensor.
         """
         sums: dict[str, Tensor] = {}

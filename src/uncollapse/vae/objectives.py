@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
 from uncollapse.distributions import Density, Posterior
@@ -95,6 +95,14 @@ class Bound(Objective):
         posterior: Posterior = self.model.posterior
         return posterior(x) if parameters is None else posterior.at(parameters)
 
+    def draws(self, q: Distribution) -> Tensor:
+        """K draws [K, B, L], or the one draw [B, L]: no layer has to carry a dimension of size 1."""
+        return q.rsample(Size((self.k,)) if self.k > 1 else Size())
+
+    def over_draws(self, values: Tensor) -> Tensor:
+        """The mean over the draws of values [K, B], or [B] where there is one: [B]."""
+        return values.mean(0) if self.k > 1 else values
+
 
 class ELBO(Bound):
     r"""The evidence lower bound, regularised by the KL divergence, with β and free bits.
@@ -132,11 +140,11 @@ class ELBO(Bound):
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
         q = self.posterior(x, parameters)
-        p, z = model.prior(), q.rsample(torch.Size((self.k,)))
-        log_likelihood = model.likelihood(z).log_prob(x).mean(0)
+        p, z = model.prior(), self.draws(q)
+        log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
         units = kl_units(q, p)
         if units is None:
-            units = (q.log_prob(z) - p.log_prob(z)).mean(0).unsqueeze(-1)
+            units = self.over_draws(q.log_prob(z) - p.log_prob(z)).unsqueeze(-1)
         kl = units.sum(-1)
         bound = log_likelihood - self.beta(t) * (self.floored(units) if self.free_bits else kl)
         return bound, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
@@ -161,12 +169,12 @@ class EntropyELBO(Bound):
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
         q = self.posterior(x, parameters)
-        z = q.rsample(torch.Size((self.k,)))
-        log_joint = model.log_joint(x, z).mean(0)
+        z = self.draws(q)
+        log_joint = self.over_draws(model.log_joint(x, z))
         try:
             entropy = q.entropy()
         except NotImplementedError:
-            entropy = -q.log_prob(z).mean(0)
+            entropy = -self.over_draws(q.log_prob(z))
         elbo = log_joint + entropy
         return elbo, {"elbo": elbo, "log_joint": log_joint, "entropy": entropy}
 
@@ -239,7 +247,7 @@ class IWAE(Bound):
         """
         posterior = self.model.posterior
         parameters = posterior.encode(x) if parameters is None else parameters
-        z = posterior.at(parameters).rsample(torch.Size((self.k,)))
+        z = posterior.at(parameters).rsample(Size((self.k,)))
         log_q = posterior.at(parameters.detach()).log_prob(z)
         likelihood, prior = self.model.likelihood(z).log_prob(x), self.model.prior().log_prob(z)
         terms = Terms(likelihood, prior, log_q, z)
