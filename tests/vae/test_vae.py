@@ -2,19 +2,20 @@
 
 import copy
 import json
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Size, Tensor
 
 from laws.numerics import assert_equal
 from laws.parts import LIKELIHOODS, PRIORS, affine, pairs, vae
-from uncollapse.distributions import Bernoulli, LatentVariableModel, LogitNormal, Normal, Uniform, posteriors
-from uncollapse.vae import VAE
+from uncollapse.distributions import Bernoulli, LatentVariableModel, LogitNormal, Normal, OptimalSigma, Uniform, posteriors
+from uncollapse.distributions.likelihoods import Gaussian
+from uncollapse.vae import VAE, diagnose
 
 SHAPE = Size((3,))
 
@@ -71,21 +72,41 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
             VAE.from_pretrained(tmp_path)
 
 
-def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused() -> None:
     """A tensor of another shape, one missing and one too many: the first of them is named with both shapes."""
-    vae().save_pretrained(tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
-    name = "likelihood.network.layers.0.weight"
+    weights, name = vae().state_dict(), "likelihood.network.layers.0.weight"
     for changed, message in (
-        ({name: torch.zeros(9, 2)}, r"layers.0.weight is \(9, 2\) there and \(5, 2\) here"),
-        ({"prior.extra": torch.zeros(1)}, r"prior.extra is \(1,\) there and missing here"),
+        (weights | {name: torch.zeros(9, 2)}, r"layers.0.weight is \(9, 2\) there and \(5, 2\) here"),
+        (weights | {"prior.extra": torch.zeros(1)}, r"prior.extra is \(1,\) there and missing here"),
+        ({k: v for k, v in weights.items() if k != name}, r"missing there and \(5, 2\) here \(1 differences\)"),
     ):
-        save_file(weights | changed, tmp_path / "model.safetensors")
         with pytest.raises(ValueError, match=message):
-            VAE.from_pretrained(tmp_path)
-    save_file({k: v for k, v in weights.items() if k != name}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"missing there and \(5, 2\) here \(1 differences\)"):
+            vae().load_weights(changed, "here")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
+def test_damaged_weights_are_refused(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    vae().save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match="is damaged: its bytes are not those that were saved"):
         VAE.from_pretrained(tmp_path)
+
+
+def test_looking_at_a_model_leaves_its_modes_and_sigma_alone() -> None:
+    """encode, reconstruct, sample and diagnose act in eval() and put every module back in its own mode."""
+    model = VAE(Normal(2), Gaussian(2, SHAPE, affine, OptimalSigma), posteriors.Gaussian(2, SHAPE, affine)).train()
+    before, x = model.likelihood.sigma.variance.clone(), torch.randn(5, *SHAPE)
+    for look in (model.encode, model.reconstruct, lambda x: model.sample(3), lambda x: diagnose(model, x)):
+        look(x)
+    assert torch.equal(model.likelihood.sigma.variance, before) and all(module.training for module in model.modules())
+
+
+def test_sample_draws_from_the_likelihood_and_mean_does_not() -> None:
+    model = vae()
+    assert set(model.sample(50).unique().tolist()) <= {0.0, 1.0}
+    means = model.sample(50, mean=True)
+    assert ((means > 0) & (means < 1)).all()
 
 
 def test_supports_must_match() -> None:

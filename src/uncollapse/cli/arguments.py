@@ -74,6 +74,7 @@ def _sample(parser: ArgumentParser) -> None:
         default="prior",
         help="draw latents from the prior, or from the mixture fitted to the aggregated posterior",
     )
+    parser.add_argument("--mean", action="store_true", help="the mean of p(x|z) in place of a draw, for pictures without noise")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     _out(parser, ".png, .npz, .npy or .txt")
 

@@ -19,7 +19,7 @@ from uncollapse.report import save_samples
 from uncollapse.training.fit import admit
 from uncollapse.training.log import plain
 from uncollapse.training.recipe import names as recipe_names
-from uncollapse.training.run import load_data, load_model, read_config, read_summary
+from uncollapse.training.run import load_data, load_model, read_summary
 from uncollapse.vae import VAE
 from uncollapse.vae import diagnose as diagnosis
 
@@ -30,7 +30,7 @@ def evaluate(options: Namespace) -> None:
     """Held-out log-likelihood with its standard error, ELBO and diagnosis."""
     model, data = _opened(options)
     proposals: dict[str, Proposal] = {"posterior": FromPosterior(), "widened": Widened(options.widen), "prior": FromPrior()}
-    recipe = read_config(options.run).get("recipe", "vae")
+    recipe = str(options.run / "config.yaml")
     found = evaluation(
         model, data, options.split, options.samples, proposals[options.proposal], options.examples, options.seed, recipe
     )
@@ -43,7 +43,7 @@ def diagnose(options: Namespace) -> None:
     noise.seed_step(0, 1)
     source = data.split(options.split)
     x = source.batch(source.some(2000)).to(next(model.parameters()))
-    found = diagnosis(model, x, recipe=read_config(options.run).get("recipe", "vae"))
+    found = diagnosis(model, x, recipe=str(options.run / "config.yaml"))
     print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)
 
 
@@ -54,7 +54,7 @@ def sample(options: Namespace) -> None:
         raise ValueError(f"{options.run} has no mixture fitted to its aggregated posterior; write --source prior")
     noise.seed_step(options.seed, 0)
     source = model.aggregate() if options.source == "mixture" and model.aggregate is not None else None
-    _save(options, model.sample(options.n, source))
+    _save(options, model.sample(options.n, source, options.mean))
 
 
 def encode(options: Namespace) -> None:

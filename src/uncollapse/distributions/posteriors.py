@@ -46,13 +46,14 @@ class Gaussian(Posterior):
 
     def at(self, parameters: Tensor) -> Distribution:
         mu, log_sigma = parameters.chunk(2, dim=-1)
-        if self.limits is not None:
-            log_sigma = log_sigma.clamp(*self.limits)
-        return DiagonalNormal(mu, log_sigma)
+        return DiagonalNormal(mu, self._limited(log_sigma))
 
     def widen(self, parameters: Tensor, factor: float) -> Tensor:
         mu, log_sigma = parameters.chunk(2, dim=-1)
-        return torch.cat((mu, log_sigma + math.log(factor)), -1)
+        return torch.cat((mu, self._limited(log_sigma) + math.log(factor)), -1)
+
+    def _limited(self, log_sigma: Tensor) -> Tensor:
+        return log_sigma if self.limits is None else log_sigma.clamp(*self.limits)
 
 
 class FullGaussian(Posterior):

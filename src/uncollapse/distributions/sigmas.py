@@ -43,7 +43,7 @@ class FixedSigma(Sigma):
         self.value = value
 
     def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
-        return mean.new_tensor(math.log(self.value))
+        return torch.full((), math.log(self.value), dtype=mean.dtype, device=mean.device)
 
 
 class LearnedSigma(Sigma):
@@ -111,4 +111,4 @@ class OptimalSigma(Sigma):
         """Move the running average; a plain mean at first, a batch that is not finite left out."""
         mse = torch.where(mse.isfinite(), mse, self.variance).to(self.variance)
         self.seen += 1
-        self.variance.lerp_(mse, torch.maximum(1 / self.seen, self.seen.new_tensor(self.momentum)))
+        self.variance.lerp_(mse, (1 / self.seen).clamp_min(self.momentum))

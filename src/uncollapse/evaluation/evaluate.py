@@ -33,10 +33,11 @@ def evaluate(
         proposal: Where they come from.
         examples: Only so many of the split, drawn at random and always the same ones; None: all.
         seed: Of all draws; the caller's random state is left as it was.
-        recipe: Name to write in the commands that the diagnosis proposes.
+        recipe: What the proposed commands train: the name of a recipe, or the path of a run's config.yaml.
 
     Returns:
-        Plain values, nats unless the name says otherwise. `elbo` and `kl` are of these samples.
+        Plain values, nats unless the name says otherwise. `elbo` and `kl` are of these samples, or of a hundred from the
+        posterior where the proposal is another.
 
     Example:
         >>> from uncollapse.data import from_arrays

@@ -17,6 +17,7 @@ from uncollapse.evaluation.proposals import FromPosterior, Proposal
 from uncollapse.memory import keep_pages
 from uncollapse.networks import Network
 from uncollapse.vae import VAE
+from uncollapse.vae.model import frozen
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def log_likelihood(
     """
     _admit(model, k, budget)
     batches = [x] if isinstance(x, Tensor) else x
-    with _frozen(model), _handing_over(model, autocast):
+    with frozen(model), _handing_over(model, autocast):
         sampler = _Sampler(model, k, proposal, budget, autocast)
         blocks = [sampler.estimates(batch) for batch in batches]
     if not blocks:
@@ -200,18 +201,6 @@ def _width(model: VAE) -> int:
     """How many numbers the decoder gives for one latent."""
     networks = (part for part in model.likelihood.modules() if isinstance(part, Network))
     return max([network.output.numel() for network in networks], default=model.likelihood.shape.numel())
-
-
-@contextmanager
-def _frozen(model: VAE) -> Iterator[None]:
-    """The model in eval(), every module back in its own mode afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager

@@ -20,7 +20,12 @@ class Proposal(Part, ABC):
 
 @dataclass(frozen=True)
 class FromPosterior(Proposal):
-    r"""The posterior itself, :math:`r(z) = q(z \mid x)`."""
+    r"""The posterior itself, :math:`r(z) = q(z \mid x)`.
+
+    Example:
+        >>> FromPosterior()
+        FromPosterior()
+    """
 
     def at(self, model: VAE, parameters: Tensor) -> Distribution:
         return model.posterior.at(parameters)
@@ -35,6 +40,10 @@ class Widened(Proposal):
 
     Raises:
         ValueError: If factor is not above 0.
+
+    Example:
+        >>> Widened(1.5)
+        Widened(factor=1.5)
     """
 
     factor: float = 1.2
@@ -49,7 +58,12 @@ class Widened(Proposal):
 
 @dataclass(frozen=True)
 class FromPrior(Proposal):
-    """The prior, r(z) = p(z): needs no posterior, and more samples than there are in any but a small latent space."""
+    """The prior, r(z) = p(z): needs no posterior, and more samples than there are in any but a small latent space.
+
+    Example:
+        >>> FromPrior()
+        FromPrior()
+    """
 
     def at(self, model: VAE, parameters: Tensor) -> Distribution:
         return model.prior()

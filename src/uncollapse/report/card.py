@@ -39,7 +39,7 @@ A deep generative model{of}, trained and diagnosed with `uncollapse`.
 import uncollapse as uc
 
 model = uc.load("{name}")  # the folder that holds this file
-x = model.sample(16)
+x = model.sample(16)  # draws of x; model.sample(16, mean=True) for their means
 ```
 
 `uncollapse evaluate`, `sample`, `encode` and `report` take the folder as well; [report.html](report.html) shows the curves, the

@@ -53,7 +53,8 @@ def samples(model: VAE, x: Tensor | None = None, n: int = 64, seed: int = 0) -> 
     shape = kind(model.likelihood.shape)
     with steady(model, seed):
         if shape != "points":
-            return pictures.grid(model.sample(n)) if shape == "image" else pictures.lines(model.sample(12))
+            x = model.sample(n if shape == "image" else 12, mean=True)
+            return pictures.grid(x) if shape == "image" else pictures.lines(x)
         drawn = model.likelihood(model.prior().sample((MAPPED,))).sample()
     figure, ax = pictures.plane()
     if x is not None:

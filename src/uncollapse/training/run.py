@@ -45,7 +45,7 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
     fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers)
     if fitted.signal is not None or not main:
         return fitted, {}
-    summary = summarise(fitted, data, recipe)
+    summary = summarise(fitted, data, recipe, out)
     if isinstance(fitted.model, VAE):
         _fit_aggregate(fitted.model, data, out / "checkpoints" / "best")
     write(out / "summary.json", json.dumps(plain(summary), indent=2))
@@ -61,10 +61,11 @@ def _fit_aggregate(model: VAE, data: Data, best: Path) -> None:
     keep(model, best, {}, values)
 
 
-def summarise(fitted: Fitted, data: Data, recipe: Recipe) -> dict[str, Any]:
+def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str, Any]:
     """The numbers of summary.json: the diagnosis and a first look at the held-out likelihood, on the validation split."""
     model = fitted.model
-    seen = evaluate(model, data, "valid", recipe=recipe.name, **GLANCE) if isinstance(model, VAE) else {}  # type: ignore[arg-type]
+    again = str(out / "config.yaml")
+    seen = evaluate(model, data, "valid", recipe=again, **GLANCE) if isinstance(model, VAE) else {}  # type: ignore[arg-type]
     return {
         **seen,
         "steps": fitted.step,

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
+from shlex import quote
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from uncollapse.divergences import kl_units
-from uncollapse.vae.model import VAE, posterior_mean
+from uncollapse.vae.model import VAE, frozen, posterior_mean
 
 ESTIMATOR = "aggregated posterior of N observations, one draw each (ceiling log N)"
 
@@ -75,7 +76,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
         model: The model to look at.
         x: Observations [N, *shape], a few hundred or more; memory grows with N, time with N².
         thresholds: Where the verdicts lie.
-        recipe: Name to write in the commands that are proposed.
+        recipe: What the proposed commands train: the name of a recipe, or the path of a run's config.yaml.
 
     References:
         Hoffman and Johnson (2016), ELBO surgery (the split of the divergence); active units: Burda et al. (2016), section 5.1;
@@ -90,13 +91,14 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
     """
     if len(x) < 2:
         raise ValueError(f"expected at least 2 observations to diagnose, came {len(x)}; a few hundred give a steady verdict")
-    q, p = model.posterior(x), model.prior()
-    z = q.sample(Size())
-    log_q, log_p = q.log_prob(z), p.log_prob(z)
-    log_aggregate = aggregated_log_prob(q, z)
-    units = kl_units(q, p)
-    per_unit = (log_q - log_p).mean().reshape(1) if units is None else units.mean(0)
-    mean = posterior_mean(q)
+    with frozen(model):
+        q, p = model.posterior(x), model.prior()
+        z = q.sample(Size())
+        log_q, log_p = q.log_prob(z), p.log_prob(z)
+        log_aggregate = aggregated_log_prob(q, z)
+        units = kl_units(q, p)
+        per_unit = (log_q - log_p).mean().reshape(1) if units is None else units.mean(0)
+        mean = posterior_mean(q)
     seen: dict[str, Any] = {
         "kl": float(per_unit.sum()),
         "kl_units": per_unit.tolist(),
@@ -105,9 +107,10 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
         "mutual_information": float((log_q - log_aggregate).mean()),
         "aggregate_kl": float((log_aggregate - log_p).mean()),
     }
-    verdict, reason = judge(seen["kl"], seen["mutual_information"], thresholds)
+    ceiling = math.log(len(x))
+    verdict, reason = judge(seen["kl"], seen["mutual_information"], thresholds, ceiling)
     cures = [] if verdict == "healthy" else remedies(model, recipe)
-    return Diagnosis(verdict, reason, n=len(x), mutual_information_ceiling=math.log(len(x)), remedies=cures, **seen)
+    return Diagnosis(verdict, reason, n=len(x), mutual_information_ceiling=ceiling, remedies=cures, **seen)
 
 
 def aggregated_log_prob(q: Distribution, z: Tensor, budget: int = 2**24) -> Tensor:
@@ -118,14 +121,20 @@ def aggregated_log_prob(q: Distribution, z: Tensor, budget: int = 2**24) -> Tens
     return torch.cat(log_q) - math.log(n)
 
 
-def judge(kl: float, information: float, thresholds: Thresholds) -> tuple[str, str]:
+def judge(kl: float, information: float, thresholds: Thresholds, ceiling: float = math.inf) -> tuple[str, str]:
     """The verdict and its reason, from KL and mutual information in nats.
+
+    Args:
+        kl: Mean of KL(q(z|x) || p(z)).
+        information: The estimate of I(x; z).
+        thresholds: Where the verdicts lie.
+        ceiling: The largest value that the estimate can take; information near it is as much as can be seen.
 
     Example:
         >>> judge(0.02, 0.01, Thresholds())[0], judge(25.0, 6.2, Thresholds())[0]
         ('collapsed', 'healthy')
     """
-    low, some = thresholds.collapsed, thresholds.partly
+    low, some = thresholds.collapsed, min(thresholds.partly, 0.8 * ceiling)
     if not math.isfinite(kl + information):
         return "collapsed", "the divergence is not finite: the posterior is broken"
     if kl < low:
@@ -133,19 +142,20 @@ def judge(kl: float, information: float, thresholds: Thresholds) -> tuple[str, s
     if information < low:
         return "collapsed", f"z tells nothing about x: mutual information {information:.2f} < {low} nats, though KL is {kl:.2f}"
     if information < some:
-        return "partly collapsed", f"z tells little about x: mutual information {information:.2f} < {some} nats"
+        return "partly collapsed", f"z tells little about x: mutual information {information:.2f} < {some:.3g} nats"
     return "healthy", f"z tells observations apart: mutual information {information:.2f} nats, KL {kl:.2f}"
 
 
 def remedies(model: VAE, recipe: str) -> list[str]:
     """What to try against a collapse of this model, as commands."""
-    train = f"uncollapse train {recipe}"
+    elbo = "--objective ELBO --objective"
     found = [
-        f"{train} --objective.beta Linear --objective.beta.steps 5000      anneal the weight of the KL",
-        f"{train} --objective.free_bits 0.25                               leave each unit some nats for free",
-        f"{train} --objective.beta 0.5                                     weigh the KL less (no bound then)",
+        (f"{elbo}.beta Linear --objective.beta.steps 5000", "anneal the weight of the KL"),
+        (f"{elbo}.free_bits 0.25", "leave each unit some nats for free"),
+        (f"{elbo}.beta 0.5", "weigh the KL less (no bound then)"),
     ]
     if hasattr(model.likelihood, "sigma"):
-        optimal = f"{train} --likelihood.sigma OptimalSigma"
-        return [f"{optimal}                          a decoder variance that fits: too large a one collapses", *found]
-    return [*found, f"{train} --prior Mixture                                            a prior that can follow the posterior"]
+        found.insert(0, ("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses"))
+    if not hasattr(model.prior.support, "lower_bound"):
+        found.append(("--prior Mixture", "a prior that can follow the posterior"))
+    return [f"{f'uncollapse train {quote(recipe)} {options}':90}  {why}" for options, why in found]

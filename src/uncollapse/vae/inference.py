@@ -105,6 +105,15 @@ class Amortized(Procedure):
 
     References:
         Kingma and Welling (2014), algorithm 1.
+
+    Example:
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> from uncollapse.networks import MLP
+        >>> from uncollapse.vae import ELBO
+        >>> vae = VAE(Normal(2), Bernoulli(2, (4,), MLP), posteriors.Gaussian(2, (4,), MLP))
+        >>> procedure = Amortized(ELBO(vae))
+        >>> len(procedure.parameters()) == len(list(vae.parameters()))
+        True
     """
 
     def step(self, x: Tensor, t: Tensor) -> Logged:

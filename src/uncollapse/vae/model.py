@@ -1,13 +1,15 @@
 """The variational autoencoder: a prescribed model and a posterior beside it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Size, Tensor
+from safetensors.torch import load, save
+from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, Posterior, Prior
@@ -102,7 +104,8 @@ class VAE(LatentVariableModel):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """The posterior mean of each observation: x [B, *shape] to [B, L]."""
-        return posterior_mean(self.posterior(x))
+        with frozen(self):
+            return posterior_mean(self.posterior(x))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -112,11 +115,12 @@ class VAE(LatentVariableModel):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """The mean of p(x|z), or a draw where it has none: z [..., L] to [..., *shape]."""
-        p = self.likelihood(z)
-        try:
-            return p.mean
-        except NotImplementedError:
-            return p.sample()
+        with frozen(self):
+            p = self.likelihood(z)
+            try:
+                return p.mean
+            except NotImplementedError:
+                return p.sample()
 
     def interpolate(self, a: Tensor, b: Tensor, steps: int = 8) -> Tensor:
         """Decode the straight path from the code of a to the code of b: two [B, *shape] to [steps, B, *shape]."""
@@ -129,10 +133,17 @@ class VAE(LatentVariableModel):
             self.aggregate = Mixture.fitted(self.posterior(x).sample(), components)
 
     @torch.no_grad()
-    def sample(self, n: int, source: Distribution | None = None) -> Tensor:
-        """n observations [n, *shape] from the prior, or from another distribution over the latent."""
-        source = self.prior() if source is None else source
-        return self.decode(source.sample(Size((n,))))
+    def sample(self, n: int, source: Distribution | None = None, mean: bool = False) -> Tensor:
+        """n observations [n, *shape], x ~ p(x|z) with z from the prior or from another distribution over the latent.
+
+        Args:
+            n: How many.
+            source: Where the latents come from; None: the prior.
+            mean: The mean of p(x|z) in place of a draw: pictures without the noise of the likelihood.
+        """
+        with frozen(self):
+            z = (self.prior() if source is None else source).sample(Size((n,)))
+            return self.decode(z) if mean else self.likelihood(z).sample()
 
     def configuration(self) -> dict[str, Any]:
         """What `of` needs to build this model again, as plain values."""
@@ -140,12 +151,15 @@ class VAE(LatentVariableModel):
         return {"features": self.prior.features, "shape": list(self.likelihood.shape), **parts}
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write model.json and model.safetensors into a directory."""
+        """Write model.json and model.safetensors into a directory, each whole or not at all."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, directory / "model.safetensors")
-        document = {"format": FORMAT, "model": "VAE", **self.configuration()}
-        (directory / "model.json").write_text(json.dumps(document, indent=2))
+        weights = save({k: v.contiguous() for k, v in self.state_dict().items()})
+        document = {"format": FORMAT, "model": "VAE", "sha256": sha256(weights).hexdigest(), **self.configuration()}
+        for name, content in (("model.safetensors", weights), ("model.json", json.dumps(document, indent=2).encode())):
+            staged = directory / f".{name}.new"
+            staged.write_bytes(content)
+            staged.replace(directory / name)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> Self:
@@ -153,7 +167,7 @@ class VAE(LatentVariableModel):
 
         Raises:
             FileNotFoundError: If the directory holds no model.
-            ValueError: If it was written in another format, or its weights have other shapes than its description.
+            ValueError: If it was written in another format, is damaged, or its weights have other shapes than its description.
         """
         directory = Path(directory)
         if not (directory / "model.json").exists():
@@ -163,8 +177,12 @@ class VAE(LatentVariableModel):
             raise ValueError(
                 f"{directory}/model.json is of another format than {FORMAT}, which this version reads; train it again"
             )
+        file, expected = directory / "model.safetensors", document.pop("sha256", None)
+        weights = file.read_bytes() if file.exists() else b""
+        if sha256(weights).hexdigest() != expected:
+            raise ValueError(f"{file} is damaged: its bytes are not those that were saved; take a copy of it, or train again")
         model = build(document, cls.of)
-        model.load_weights(load_file(directory / "model.safetensors"), str(directory))
+        model.load_weights(load(weights), str(directory))
         return model.eval()
 
     def load_weights(self, weights: dict[str, Tensor], where: str) -> None:
@@ -181,6 +199,18 @@ class VAE(LatentVariableModel):
                 f"({len(wrong)} differences); use the recipe that it was trained with"
             )
         self.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """The model in eval(), every module back in its own mode afterwards: no dropout, and no statistic follows the data."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def posterior_mean(q: Distribution, draws: int = 64) -> Tensor:

@@ -110,7 +110,7 @@ class ELBO(Bound):
     .. math:: \mathbb E_{q}[\log p(x \mid z)] - \beta \, \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \le \log p(x), \quad \beta \ge 1
 
     The divergence is in closed form where there is one, else the same samples estimate it. With free bits λ, the batch mean of
-    each unit's divergence counts as λ wherever it is below.
+    each unit counts as λ wherever it is below; all units are one group where prior or posterior do not factorise.
 
     Args:
         model: The model and posterior whose bound it is.
@@ -164,6 +164,13 @@ class EntropyELBO(Bound):
     References:
         Jordan et al. (1999), An Introduction to Variational Methods for Graphical Models; Blei, Kucukelbir and McAuliffe
         (2017), Variational Inference, equation 13.
+
+    Example:
+        >>> from uncollapse.networks import Bias
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> vae = VAE(Normal(2), Bernoulli(2, (4,), Bias), posteriors.Gaussian(2, (4,), Bias))
+        >>> sorted(EntropyELBO(vae)(torch.ones(3, 4), torch.tensor(0))[1])
+        ['elbo', 'entropy', 'log_joint']
     """
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
@@ -192,6 +199,13 @@ class JointELBO(Bound):
 
     References:
         Zhao, Song and Ermon (2019), InfoVAE, section 2; Hoffman and Johnson (2016), ELBO surgery.
+
+    Example:
+        >>> from uncollapse.networks import Bias
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> vae = VAE(Normal(2), Bernoulli(2, (4,), Bias), posteriors.Gaussian(2, (4,), Bias))
+        >>> round(float(JointELBO(vae, data_entropy=math.log(10))(torch.ones(3, 4), torch.tensor(0))[0][0]), 4)
+        -0.47
     """
 
     def __init__(self, model: VAE, k: int = 1, data_entropy: float = 0.0):
@@ -220,6 +234,14 @@ class IWAE(Bound):
     References:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equations 8 and 14; the gradient: Tucker et
         al. (2019), Doubly Reparameterized Gradient Estimators, equation 8.
+
+    Example:
+        >>> from uncollapse.networks import Bias
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> vae = VAE(Normal(2), Bernoulli(2, (4,), Bias), posteriors.Gaussian(2, (4,), Bias))
+        >>> bound, logged = IWAE(vae, k=5)(torch.ones(3, 4), torch.tensor(0))
+        >>> round(float(bound[0]), 4), bool((bound >= logged["elbo"]).all())
+        (-2.7726, True)
     """
 
     selects: ClassVar[str] = "iwae"
