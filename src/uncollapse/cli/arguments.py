@@ -17,6 +17,7 @@ class Verb:
     function: str
     options: Callable[[ArgumentParser], object] = field(default=lambda parser: None)
     epilog: str = ""
+    names: str | None = None  # what its first argument names, beside which options of a recipe's parts may stand
 
 
 class Parser(ArgumentParser):
@@ -114,6 +115,24 @@ def _train(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _bench(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of all run folders (default: runs/bench-NAME)")
+    parser.add_argument("--only", metavar="ROWS", help="some rows, with commas between them")
+    parser.add_argument("--samples", type=int, default=500, metavar="K", help="importance samples each (default: %(default)s)")
+    parser.add_argument(
+        "--examples", type=int, metavar="N", help="only N test observations, at random and always the same ones"
+    )
+    _json(parser)
+
+
+BENCH = """BENCH is a name (without one, they are listed) or a .yaml file. Options of the recipe, such as --steps, --seed and
+--data, stand in every row. A row that is done is not done again; an interrupted one goes on.
+
+examples:
+  uncollapse bench collapse --data digits --steps 500
+  uncollapse bench collapse --only 'baseline,free bits' --json
+"""
+
 TRAIN = """RECIPE is a name (see `uncollapse recipes`, default: vae) or a .yaml file.
 
 options of the recipe, shortest names first:
@@ -144,7 +163,8 @@ examples:
 """
 
 VERBS = {
-    "train": Verb("train a model", "uncollapse.cli.train.train", _train, TRAIN),
+    "train": Verb("train a model", "uncollapse.cli.train.train", _train, TRAIN, "recipe"),
+    "bench": Verb("one table of a model and every remedy", "uncollapse.cli.bench.bench", _bench, BENCH, "bench"),
     "evaluate": Verb("held-out log-likelihood, ELBO and diagnosis", "uncollapse.cli.verbs.evaluate", _evaluate),
     "diagnose": Verb("did it collapse: the verdict, the evidence, the remedies", "uncollapse.cli.verbs.diagnose", _diagnose),
     "sample": Verb("draw from a trained model", "uncollapse.cli.verbs.sample", _sample),
@@ -186,7 +206,7 @@ def parse(argv: list[str]) -> tuple[str | None, Namespace | None]:
 def _options(name: str, argv: list[str]) -> Namespace:
     """The options of one verb; those of a recipe's parts are left, as `parts`, for the recipe's own parser."""
     verb = VERBS[name]
-    usage = "uncollapse train [RECIPE] [options]" if name == "train" else None
+    usage = None if verb.names is None else f"uncollapse {name} [{verb.names.upper()}] [options]"
     parser = Parser(
         prog=f"uncollapse {name}",
         usage=usage,
@@ -196,9 +216,10 @@ def _options(name: str, argv: list[str]) -> Namespace:
         formatter_class=RawDescriptionHelpFormatter,
     )
     verb.options(parser)
-    if name != "train":
+    if verb.names is None:
         return parser.parse_args(argv)
     named = bool(argv) and not argv[0].startswith("-")
     options, options_of_parts = parser.parse_known_args(argv[1:] if named else argv)
-    options.recipe, options.parts = argv[0] if named else None, options_of_parts
+    setattr(options, verb.names, argv[0] if named else None)
+    options.parts = options_of_parts
     return options

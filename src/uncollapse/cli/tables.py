@@ -66,6 +66,17 @@ def side_by_side(summaries: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
+def by_row(rows: dict[str, dict[str, Any]], columns: Iterable[str]) -> Table:
+    """Several summaries, a line each; one that failed says why."""
+    chosen = list(columns)
+    heads = [f"{name.replace('_', ' ')} ({UNITS[name]})" if UNITS.get(name) else name.replace("_", " ") for name in chosen]
+    table = Table("", *heads, box=None, pad_edge=False)
+    for row, found in rows.items():
+        cells = [_colored(found.get(c, "")) if c == "verdict" else shown(found.get(c)) for c in chosen]
+        table.add_row(row, *(["failed: " + found["error"]] if "error" in found else cells))
+    return table
+
+
 def _colored(verdict: str) -> str:
     return f"[{COLORS.get(verdict, 'white')}]{verdict}[/]"
 
