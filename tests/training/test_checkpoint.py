@@ -2,14 +2,16 @@
 
 import errno
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from uncollapse.training import CheckpointError, Fitted, checkpoint, load
-from uncollapse.training.checkpoint import replacing, verify
+from uncollapse.training.checkpoint import replacing, steadily, verify
 from uncollapse.vae import VAE
 
 
@@ -78,6 +80,88 @@ def test_a_disk_that_cannot_be_written_leaves_the_last_good_checkpoint(
         run(trained, steps=40, resume=True)
     assert verify(trained / "checkpoints" / "last") == before
     assert [f.name for f in (trained / "checkpoints").iterdir() if f.name.startswith(".")] == []
+
+
+def test_a_disk_that_fills_while_weights_are_written_leaves_the_last_good_checkpoint(
+    trained: Path, run: Callable[..., Fitted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What safetensors itself raises where it cannot write is no OSError; here a limit on file sizes makes it raise that."""
+    write_all = checkpoint.save_file
+
+    def limited(*args: Any) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            write_all(*args)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    before = verify(trained / "checkpoints" / "last")
+    monkeypatch.setattr(checkpoint, "save_file", limited)
+    with pytest.raises(CheckpointError, match=r"cannot write .*last: .*; the last good checkpoint is untouched"):
+        run(trained, steps=40, resume=True)
+    assert verify(trained / "checkpoints" / "last") == before
+    assert [f.name for f in (trained / "checkpoints").iterdir() if f.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TypeError])
+def test_no_staging_folder_is_left_by_any_error(error: type[BaseException], tmp_path: Path) -> None:
+    with pytest.raises(error), replacing(tmp_path / "last"):
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_first_checkpoint_that_cannot_be_written_promises_none(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is none yet"), replacing(tmp_path / "last"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_flipped_bit_of_the_state_is_refused_or_harmless(tmp_path: Path) -> None:
+    """Any bit of state.json: the step, the best bound, a name, a hash. What is read is what was written, or nothing."""
+    with replacing(tmp_path / "last") as staging:
+        checkpoint.write_state(staging, {}, {"step": 1, "best": -71.25, "stale": 0})
+    file = tmp_path / "last" / "state.json"
+    whole, written = file.read_bytes(), verify(tmp_path / "last")
+    refused = 0
+    for place in range(8 * len(whole)):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        file.write_bytes(bytes(data))
+        try:
+            assert verify(tmp_path / "last") == written
+        except CheckpointError:
+            refused += 1
+    assert refused > 6 * len(whole)
+
+
+def test_readers_move_nothing(trained: Path) -> None:
+    """A training that renames its checkpoint finds it where it put it, whoever reads beside it."""
+    best = trained / "checkpoints" / "best"
+    best.rename(best.with_name(".best.old"))
+    staging = best.with_name(".best.new")
+    staging.mkdir()
+    assert isinstance(load(trained), VAE)
+    assert verify(best)["step"] == 20
+    assert sorted(f.name for f in best.parent.iterdir()) == [".best.new", ".best.old", "last"]
+
+
+def test_a_reader_reads_again_what_a_training_replaced_meanwhile(tmp_path: Path) -> None:
+    def put(step: int) -> None:
+        with replacing(tmp_path / "last") as staging:
+            checkpoint.write_state(staging, {"w": torch.full((3,), float(step))}, {"step": step})
+
+    put(1)
+    seen = []
+
+    def read(place: Path) -> int:
+        seen.append(json.loads((place / "state.json").read_text())["step"])
+        if len(seen) == 1:
+            put(2)  # beside it, the training goes on
+            raise FileNotFoundError(place)
+        return seen[-1]
+
+    assert steadily(tmp_path / "last", read) == 2
+    assert seen == [1, 2]
 
 
 def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path) -> None:

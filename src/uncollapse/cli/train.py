@@ -13,9 +13,10 @@ from uncollapse.cli.tables import numbers, seeds_table
 from uncollapse.report import write_model_card, write_report
 from uncollapse.training import Fitted, Recipe
 from uncollapse.training import train as carry_out
+from uncollapse.training.checkpoint import write
 from uncollapse.training.log import plain
 from uncollapse.training.recipe import parser
-from uncollapse.training.run import load_data, new_folder, read_config, write
+from uncollapse.training.run import load_data, new_folder, read_config
 from uncollapse.vae import VAE
 
 console = Console(stderr=True)

@@ -4,15 +4,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 FORMAT = 1
+TRIES = 20  # how often a checkpoint is read again that a training replaces all the time
+T = TypeVar("T")
 
 
 class CheckpointError(RuntimeError):
@@ -28,7 +31,7 @@ def replacing(directory: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: If the disk is full or cannot be written to.
     """
-    staging, old = directory.with_name(f".{directory.name}.new"), directory.with_name(f".{directory.name}.old")
+    staging, old = directory.with_name(f".{directory.name}.new"), _aside(directory)
     try:
         settle(directory)
         shutil.rmtree(staging, ignore_errors=True)
@@ -41,20 +44,77 @@ def replacing(directory: Path) -> Iterator[Path]:
         staging.rename(directory)
         _flush(directory.parent)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        left = "the last good checkpoint is untouched" if standing(directory).exists() else "there is none yet"
         raise CheckpointError(
-            f"cannot write {directory}: {error.strerror or error}; the last good checkpoint is untouched: make room or write "
+            f"cannot write {directory}: {getattr(error, 'strerror', None) or error}; {left}: make room or write "
             "elsewhere with --out, then go on with --resume"
         ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def settle(directory: Path) -> None:
-    """Put back the folder that a killed `replacing` had renamed aside."""
-    old = directory.with_name(f".{directory.name}.old")
+    """Put back the folder that a killed `replacing` had renamed aside; for the one who writes it alone."""
+    old = _aside(directory)
     if old.exists() and not directory.exists():
         old.rename(directory)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def standing(directory: Path) -> Path:
+    """Where a checkpoint can be read: its folder, or the one that `replacing` has renamed aside. Nothing is moved."""
+    old = _aside(directory)
+    return old if not directory.exists() and old.exists() else directory
+
+
+def steadily(directory: Path, read: Callable[[Path], T]) -> T:
+    """Read a checkpoint where it stands, its hashes checked; again if a training replaced it meanwhile.
+
+    Raises:
+        CheckpointError: If it is none, or damaged, or of another format.
+    """
+    for _ in range(TRIES):
+        place = standing(directory)
+        before = _identity(place)
+        try:
+            verify(place)
+            found = read(place)
+        except (OSError, CheckpointError, SafetensorError):
+            if _identity(standing(directory)) == before:
+                raise
+            continue
+        if _identity(standing(directory)) == before:
+            return found
+    raise CheckpointError(f"{directory} is replaced faster than it can be read; try again when its training has ended")
+
+
+def _aside(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.old")
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    """What tells a folder from the one that takes its place; None where there is none."""
+    try:
+        found = directory.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file of the run folder whole or not at all.
+
+    Raises:
+        CheckpointError: If the disk is full or cannot be written to.
+    """
+    staged = file.with_name(f".{file.name}.new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(text)
+        staged.replace(file)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {file}: {error.strerror}; make room or write elsewhere with --out") from error
 
 
 def _flush(path: Path) -> None:
@@ -67,10 +127,12 @@ def _flush(path: Path) -> None:
 
 
 def write_state(directory: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    """Write state.safetensors and state.json; the latter holds the hash of every other file in the folder."""
+    """Write state.safetensors and state.json; the latter holds the hash of every file in the folder, and of its own values."""
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, directory / "state.safetensors")
     hashes = {file.name: _sha256(file) for file in sorted(directory.iterdir()) if file.name != "state.json"}
-    (directory / "state.json").write_text(json.dumps({"format": FORMAT, **values, "sha256": hashes}, indent=2))
+    document = {"format": FORMAT, **values}
+    hashes["state.json"] = _sha256_of(document)
+    (directory / "state.json").write_text(json.dumps({**document, "sha256": hashes}, indent=2))
 
 
 def read_state(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -80,12 +142,12 @@ def read_state(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         CheckpointError: If the folder is none, or damaged, or of another format.
     """
     values = verify(directory)
-    return load_file(directory / "state.safetensors"), values
+    return load_file(standing(directory) / "state.safetensors"), values
 
 
 def verify(directory: Path) -> dict[str, Any]:
     """Check format and hashes of a checkpoint; returns its state.json."""
-    settle(directory)
+    directory = standing(directory)
     file = directory / "state.json"
     if not file.exists():
         raise CheckpointError(
@@ -93,11 +155,14 @@ def verify(directory: Path) -> dict[str, Any]:
         )
     try:
         values = json.loads(file.read_text())
-        found, hashes = values.get("format"), values["sha256"]
-    except (ValueError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        found, hashes = values.get("format"), dict(values["sha256"])
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged ({error}); {_instead(directory)}") from error
     if found != FORMAT:
         raise CheckpointError(f"{file} is of format {found}, this version reads format {FORMAT}; use the version that wrote it")
+    own = hashes.pop("state.json", None)  # checkpoints of version 0.1.0 have none
+    if own is not None and own != _sha256_of({name: value for name, value in values.items() if name != "sha256"}):
+        raise CheckpointError(f"{file} is damaged: its hash is not the one it was saved with; {_instead(directory)}")
     for name, expected in hashes.items():
         if not (directory / name).exists() or _sha256(directory / name) != expected:
             raise CheckpointError(
@@ -107,8 +172,13 @@ def verify(directory: Path) -> dict[str, Any]:
 
 
 def _instead(directory: Path) -> str:
-    other = directory.with_name("best" if directory.name == "last" else "last")
+    other = directory.with_name("best" if "last" in directory.name else "last")
     return f"{other} may be whole, else train again" if other.exists() else "train again"
+
+
+def _sha256_of(values: dict[str, Any]) -> str:
+    """The hash of plain values, as JSON with sorted names."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(file: Path) -> str:

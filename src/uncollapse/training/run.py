@@ -12,7 +12,7 @@ import uncollapse
 from uncollapse import noise
 from uncollapse.data import Data, load
 from uncollapse.evaluation import evaluate
-from uncollapse.training.checkpoint import CheckpointError, settle, verify
+from uncollapse.training.checkpoint import standing, steadily, verify, write
 from uncollapse.training.fit import Fitted, fit, keep
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.recipe import Recipe
@@ -79,21 +79,6 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
     }
 
 
-def write(file: Path, text: str) -> None:
-    """Write a file of the run folder whole or not at all.
-
-    Raises:
-        CheckpointError: If the disk is full or cannot be written to.
-    """
-    staged = file.with_name(f".{file.name}.new")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_text(text)
-        staged.replace(file)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {file}: {error.strerror}; make room or write elsewhere with --out") from error
-
-
 def new_folder(name: str, root: Path = Path("runs")) -> Path:
     """A folder for a new run: runs/NAME, or runs/NAME-2 and so on where that is taken."""
     taken = (root / name, *(root / f"{name}-{i}" for i in range(2, 10_000)))
@@ -111,10 +96,9 @@ def load_model(run: str | Path) -> VAE:
     if (run / "model.json").exists() and not (run / "state.json").exists():
         return VAE.from_pretrained(run)
     for name in ("best", "last"):
-        settle(run / "checkpoints" / name)
-        if (run / "checkpoints" / name).exists():
-            verify(run / "checkpoints" / name)
-            return VAE.from_pretrained(run / "checkpoints" / name)
+        directory = run / "checkpoints" / name
+        if standing(directory).exists():
+            return steadily(directory, VAE.from_pretrained)
     raise FileNotFoundError(f"{run} is not a run folder: expected {run}/checkpoints; give one that `uncollapse train` wrote")
 
 
