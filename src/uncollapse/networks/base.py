@@ -1,6 +1,6 @@
 """The base class of networks: a module from one shape to another, with no probability in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import prod
 from typing import ClassVar
 
@@ -38,3 +38,15 @@ class Network(Part, nn.Module):
 
 Factory = Callable[[Size, Size], Network]
 """What a part that needs a network is given: shape in and shape out, to network."""
+
+
+def widths(sizes: Iterable[int]) -> list[int]:
+    """Widths of hidden layers.
+
+    Raises:
+        ValueError: If one is not at least 1.
+    """
+    found = list(sizes)
+    if min(found, default=1) < 1:
+        raise ValueError(f"expected widths of hidden layers of at least 1, came {found}")
+    return found

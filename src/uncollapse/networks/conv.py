@@ -5,7 +5,7 @@ from math import prod
 import torch.nn.functional as F
 from torch import Size, Tensor, nn
 
-from uncollapse.networks.base import Network
+from uncollapse.networks.base import Network, widths
 
 
 def _quarter(shape: Size, side: str) -> tuple[int, int]:
@@ -38,6 +38,7 @@ class ConvEncoder(Network):
     def __init__(self, input: Size, output: Size, width: int = 32):
         super().__init__(input, output)
         height, breadth = _quarter(self.input, "input")
+        widths([width])
         self.layers = nn.Sequential(
             nn.Conv2d(prod(self.input[:-2]), width, 4, stride=2, padding=1),
             nn.SiLU(),
@@ -74,6 +75,7 @@ class ConvDecoder(Network):
 
     def __init__(self, input: Size, output: Size, width: int = 32):
         super().__init__(input, output)
+        widths([width])
         self.start = Size((2 * width, *_quarter(self.output, "output")))
         self.affine = nn.Linear(prod(input), prod(self.start))
         self.layers = nn.Sequential(

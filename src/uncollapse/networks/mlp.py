@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Size, Tensor, nn
 
-from uncollapse.networks.base import Network
+from uncollapse.networks.base import Network, widths
 
 
 class MLP(Network):
@@ -26,7 +26,7 @@ class MLP(Network):
 
     def __init__(self, input: Size, output: Size, hidden: list[int] = [200, 200], activation: type[nn.Module] = nn.ReLU):
         super().__init__(input, output)
-        sizes = [prod(input), *hidden]
+        sizes = [prod(input), *widths(hidden)]
         layers = [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), activation())]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], prod(output)))
 
@@ -66,7 +66,7 @@ class GatedMLP(Network):
 
     def __init__(self, input: Size, output: Size, hidden: list[int] = [300, 300], dropout: float = 0.0):
         super().__init__(input, output)
-        sizes = [prod(input), *hidden]
+        sizes = [prod(input), *widths(hidden)]
         gated = [GatedLinear(i, o) for i, o in pairwise(sizes)]
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.layers = nn.Sequential(*gated, nn.Linear(sizes[-1], prod(output)))

@@ -152,6 +152,8 @@ class Recipe:
         """Build the model for observations of this shape, its weights drawn from the seed."""
         torch.manual_seed(self.training.seed)
         p = self.parts
+        if p.features < 1:
+            raise ValueError(f"expected --latent of at least 1, came {p.features}")
         return VAE.of(p.features, list(shape), p.prior, p.likelihood, p.posterior)
 
     def procedure(self, model: VAE) -> Procedure:

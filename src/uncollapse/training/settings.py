@@ -48,6 +48,10 @@ class Training(Part):
         ):
             if value < 1:
                 raise ValueError(f"expected training.{name} of at least 1, came {value}")
+        if clip is not None and not clip > 0:
+            raise ValueError(f"expected training.clip above 0, came {clip}; write null for no clipping")
+        if patience is not None and patience < 1:
+            raise ValueError(f"expected training.patience of at least 1, came {patience}; write null to never stop early")
         if not 0 <= ema < 1:
             raise ValueError(f"expected training.ema in [0, 1), came {ema}; 0.999 averages about a thousand steps")
         self.steps, self.batch_size, self.seed, self.schedule = steps, batch_size, seed, schedule
@@ -59,7 +63,7 @@ class Machine(Part):
     """Where it runs.
 
     Args:
-        device: auto (an accelerator if there is one), cpu, cuda, mps.
+        device: auto (an accelerator if there is one), cpu, cuda, cuda:1 and so on, mps.
         precision: no (as the weights are), or bf16 (mixed, by autocast).
         compile: Whether to compile the objective with torch.compile.
         tracker: Where to send the log beside metrics.jsonl: tensorboard, mlflow, wandb or trackio; None: nowhere.
