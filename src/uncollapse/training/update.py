@@ -114,6 +114,8 @@ def fused(optimizer: Optimizer) -> Optimizer:
     Raises:
         ValueError: If it has none.
 
+    Each group of parameters keeps its own settings.
+
     Example:
         >>> fused(torch.optim.Adam([nn.Parameter(torch.zeros(2))])).defaults["fused"]
         True
@@ -123,8 +125,10 @@ def fused(optimizer: Optimizer) -> Optimizer:
             f"expected an optimiser with a fused form, which can skip a step without waiting for the device, came "
             f"{type(optimizer).__name__}; write Adam, AdamW, SGD or Adagrad"
         )
-    settings = {k: v for k, v in optimizer.defaults.items() if k not in ("fused", "foreach", "differentiable")}
+    dropped = {"fused", "foreach", "differentiable"}
     if isinstance(optimizer, torch.optim.AdamW):
-        settings.pop("decoupled_weight_decay", None)
+        dropped.add("decoupled_weight_decay")
+    settings = {k: v for k, v in optimizer.defaults.items() if k not in dropped}
+    groups = [{k: v for k, v in group.items() if k not in dropped} for group in optimizer.param_groups]
     kind: Any = type(optimizer)
-    return kind(optimizer.param_groups[0]["params"], **settings, fused=True)
+    return kind(groups, **settings, fused=True)
