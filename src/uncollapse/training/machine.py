@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -16,27 +17,72 @@ from torch import nn
 from uncollapse.noise import Rows
 from uncollapse.training.settings import Machine
 
+KINDS = ("cpu", "cuda", "mps", "xpu")
+
+
+def place(name: str = "auto") -> torch.device:
+    """The device of this name, which must be there; auto: an accelerator if there is one.
+
+    Raises:
+        ValueError: If there is none of that name.
+
+    Example:
+        >>> place("cpu")
+        device(type='cpu')
+        >>> place("gpu")
+        Traceback (most recent call last):
+        ValueError: expected a device auto, cpu, cuda, mps or xpu, or cuda:1 and so on, came 'gpu'
+    """
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None else found
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in KINDS:
+        raise ValueError(f"expected a device auto, cpu, cuda, mps or xpu, or cuda:1 and so on, came {name!r}")
+    there = getattr(torch, device.type).device_count()
+    if device.type != "cpu" and (device.index or 0) >= there:
+        raise ValueError(f"expected a device that is there, came {name!r}, where {there} {device.type} are; write auto or cpu")
+    return device
+
 
 def accelerator(machine: Machine, folder: Path | None) -> Accelerator:
     """An accelerator for this machine, or for this process of several under `accelerate launch`.
 
     Raises:
-        ValueError: If the device is not there, or the tracker is not installed.
+        ValueError: If the device is not there, the tracker is not installed, or the precision is not supported.
     """
-    if machine.device not in ("auto", "cpu") and not getattr(torch, machine.device.split(":")[0], torch.cpu).is_available():
-        raise ValueError(f"expected a device that is there, came --machine.device {machine.device}; write auto or cpu")
+    device = place(machine.device)
+    if device.type != "cpu" and device.index is not None:
+        if "RANK" in os.environ:
+            raise ValueError(f"several processes share out the devices, came {machine.device}; write {device.type}")
+        torch.accelerator.set_device_index(device.index)
     if "RANK" not in os.environ:
         AcceleratorState._reset_state(reset_partial_state=True)  # each training states its own device and precision
-    trackers = None if machine.tracker is None else [machine.tracker]
     try:
         return Accelerator(
-            cpu=machine.device == "cpu",
+            cpu=machine.device != "auto" and device.type == "cpu",
             mixed_precision=machine.precision,
-            log_with=trackers,
+            log_with=_tracker(machine.tracker, folder),
             project_dir=None if folder is None else str(folder),
         )
     except (ImportError, ValueError) as error:
-        raise ValueError(f"tracker {machine.tracker}: {error}; install it with pip install 'uncollapse[trackers]'") from error
+        if machine.tracker is not None and machine.tracker in str(error):
+            raise ValueError(f"tracker {machine.tracker}: {error}") from error
+        raise ValueError(f"cannot train with precision {machine.precision} on {machine.device}: {error}") from error
+
+
+def _tracker(name: str | None, folder: Path | None) -> list[str] | None:
+    """The tracker as accelerate takes it; without this check it leaves out one that is not installed, silently."""
+    if name is None:
+        return None
+    if find_spec(name) is None:
+        raise ValueError(f"tracker {name} is not installed; write pip install {name}, or 'uncollapse[trackers]'")
+    if name == "tensorboard" and folder is None:
+        raise ValueError("tracker tensorboard writes into the run folder, came none; write out=... (--out on the command line)")
+    return [name]
 
 
 def wrapper(accelerator: Accelerator, machine: Machine) -> Callable[[nn.Module], nn.Module]:
