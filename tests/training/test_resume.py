@@ -11,8 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.training.conftest import small_vae
 
-from uncollapse.training import CheckpointError, Fitted, Training
+from uncollapse.data import Data, from_arrays, load
+from uncollapse.distributions import Location
+from uncollapse.training import CheckpointError, Fitted, Training, fit
+from uncollapse.training.fit import keep
+from uncollapse.training.update import fused
+from uncollapse.vae import ELBO, Amortized, LogLikelihood, MaximumLikelihood
 
 KILLED = """
 import os, signal, sys
@@ -43,9 +49,9 @@ def same_run(a: Path, b: Path) -> None:
     assert [{**line, "seconds": 0} for line in lines[0]] == [{**line, "seconds": 0} for line in lines[1]]
 
 
-@pytest.mark.parametrize("step", [20, 33, 59])
+@pytest.mark.parametrize("step", [3, 12, 20, 33, 59])
 def test_a_killed_run_resumes_to_the_same_numbers(step: int, run: Callable[..., Fitted], tmp_path: Path) -> None:
-    """kill -9 at a step; 20 is right after a checkpoint, 33 and 59 are in mid-epoch (28 batches each) and between lines."""
+    """kill -9 at a step; 3 is before any line, 12 before any checkpoint, 20 right after one, 33 and 59 between lines."""
     run(tmp_path / "unbroken")
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "killed"), str(step)],
@@ -96,10 +102,64 @@ def test_patience_stops_a_training_that_no_longer_improves(run: Callable[..., Fi
     fitted = run(steps=2000, validate_every=5, patience=2, ema=0.0)
     bounds = [line["bound"] for line in fitted.lines if line["kind"] == "valid"]
     assert fitted.step < 2000
-    assert max(bounds[-3:]) <= max(bounds[:-3])
+    assert max(bounds[-2:]) <= max(bounds[:-2])
+    assert bounds[-3] == max(bounds)  # two looks without a better bound, not three
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 0}, {"ema": 1.0}, {"log_every": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"batch_size": 0}, {"ema": 1.0}, {"log_every": -1}, {"clip": 0.0}, {"clip": -1.0}, {"patience": -1}]
+)
 def test_settings_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=f"expected training.{next(iter(wrong))}"):
         Training(**wrong)
+
+
+def test_what_is_no_run_is_left_alone(run: Callable[..., Fitted], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        run(tmp_path / "nothing", resume=True)
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_resume_that_finds_nothing_better_takes_the_best_with_its_mixture(
+    run: Callable[..., Fitted], tmp_path: Path, digits: Data
+) -> None:
+    fitted = run(tmp_path / "run", steps=20)
+    fitted.model.fit_aggregate(digits.train.batch(torch.arange(100)))
+    best = tmp_path / "run" / "checkpoints" / "best"
+    keep(fitted.model, best, {}, {"step": 20})
+    again = run(tmp_path / "run", steps=20, resume=True)
+    assert again.model.aggregate is not None
+
+
+def test_a_model_that_is_no_vae_is_resumed(tmp_path: Path) -> None:
+    data = from_arrays(torch.randn(300, 2) + 3.0)
+
+    def trained(out: Path, steps: int, resume: bool = False) -> torch.Tensor:
+        procedure = MaximumLikelihood(LogLikelihood(Location(2)))
+        return fit(procedure, data, Training(steps=steps, batch_size=32), out=out, resume=resume).model.theta
+
+    trained(tmp_path / "half", 20)
+    assert torch.equal(trained(tmp_path / "half", 40, resume=True), trained(tmp_path / "all", 40))
+
+
+def test_a_second_training_is_in_training_mode_from_its_first_step() -> None:
+    seen: list[bool] = []
+
+    class Watching(Amortized):
+        def step(self, x: torch.Tensor, t: torch.Tensor) -> dict[str, torch.Tensor]:
+            seen.append(self.objective.model.training)
+            return super().step(x, t)
+
+    model = small_vae().eval()
+    fit(Watching(ELBO(model)), load("digits", binarize="dynamic"), Training(steps=2, batch_size=20))
+    assert seen == [True, True]
+    assert not model.training
+
+
+def test_every_group_of_parameters_is_trained_with_its_own_settings() -> None:
+    a, b = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
+        optimizer = fused(kind([{"params": [a]}, {"params": [b], "lr": 0.5, "weight_decay": 0.25}], lr=0.1))
+        assert [(g["params"], g["lr"]) for g in optimizer.param_groups] == [([a], 0.1), ([b], 0.5)]
+        assert optimizer.param_groups[1]["weight_decay"] == 0.25
+        assert all(group["fused"] for group in optimizer.param_groups)

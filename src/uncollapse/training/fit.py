@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.memory import keep_pages
-from uncollapse.training.checkpoint import CheckpointError, read_state, replacing, verify, write_state
+from uncollapse.training.checkpoint import read_state, replacing, standing, steadily, write, write_state
 from uncollapse.training.log import Line, Log, Meter, Observer, plain
 from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
 from uncollapse.training.settings import Machine, Training
@@ -39,6 +39,7 @@ class Fitted:
     training_seconds: float
     lines: list[Line] = field(default_factory=list)
     signal: int | None = None  # the signal that stopped it, if one did
+    saved: bool = False  # whether all of it is in the run folder
 
     @property
     def ms_per_step(self) -> float:
@@ -55,6 +56,7 @@ def fit(
     out: Path | str | None = None,
     resume: bool = False,
     observers: Iterable[Observer] = (),
+    documents: Mapping[str, str] = {},
 ) -> Fitted:
     """Run a procedure on data until its steps are done, its patience is over, or a signal comes.
 
@@ -65,8 +67,9 @@ def fit(
         optimizer: Factory of the optimiser.
         machine: Where.
         out: Run folder for the log and checkpoints; None: nothing is written.
-        resume: Go on from the run folder's last checkpoint.
+        resume: Go on from the run folder's last checkpoint, or from the start where the run was killed before its first.
         observers: Called with every line of the log.
+        documents: Texts to keep in the run folder, by the name of the file, written when all is admitted.
 
     Raises:
         TrainingError: If a loss or gradient was not finite.
@@ -83,10 +86,11 @@ def fit(
         >>> bool((fitted.model.theta - 3).abs().max() < 0.5)
         True
     """
-    folder = None if out is None else run_folder(Path(out), resume)
+    folder = None if out is None else vacant(Path(out), resume)
     loop = Loop(procedure, data, training, optimizer, machine, folder, list(observers))
     if resume:
         loop.resume()
+    loop.begin(documents)
     with (
         torch.random.fork_rng(devices=range(torch.cuda.device_count())),
         noise.sharing(loop.rows),
@@ -96,19 +100,15 @@ def fit(
     return loop.finish(stop)
 
 
-def run_folder(out: Path, resume: bool) -> Path:
-    """The folder of a run, made if need be; a run that is there is never overwritten.
+def vacant(out: Path, resume: bool) -> Path:
+    """The folder of a run; a run that is there is never overwritten.
 
     Raises:
         FileExistsError: If it holds a run and `resume` is false.
-        CheckpointError: If it cannot be made.
     """
-    if not resume and (out / "metrics.jsonl").exists() and os.environ.get("RANK", "0") == "0":
+    log = out / "metrics.jsonl"
+    if not resume and os.environ.get("RANK", "0") == "0" and log.exists() and log.stat().st_size:
         raise FileExistsError(f"{out} holds a run already; go on with it by --resume, or write elsewhere with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot make the run folder {out}: {error.strerror}; write elsewhere with --out") from error
     return out
 
 
@@ -120,6 +120,23 @@ def keep(model: nn.Module, directory: Path, tensors: dict[str, Tensor], values: 
         else:
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, staging / "model.safetensors")
         write_state(staging, tensors, values)
+
+
+def take(model: nn.Module, weights: dict[str, Tensor], where: Path | str) -> None:
+    """Load weights into a model of either kind, a mixture fitted to a VAE's aggregated posterior among them.
+
+    Raises:
+        ValueError: If they are another model's.
+    """
+    device = next(model.parameters()).device
+    if isinstance(model, VAE):
+        model.load_weights(weights, str(where))
+    else:
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"{where} holds another model: {error}; use the recipe that it was trained with") from error
+    model.to(device)
 
 
 def admit(model: nn.Module, data: Data) -> None:
@@ -143,6 +160,8 @@ def admit(model: nn.Module, data: Data) -> None:
 class Loop:
     """The state of a training, and how it moves; `fit` is its one user."""
 
+    update: Update  # what the procedure asks for when it is connected
+
     def __init__(
         self,
         procedure: Procedure,
@@ -162,9 +181,10 @@ class Loop:
         self.rows = rows(self.accelerator, self.batch)
         for schedule in (training.schedule, *procedure.schedules()):
             schedule.over(training.steps)
-        self.update: Update | None = None
         self._optimizer = optimizer
         procedure.connect(wrapper(self.accelerator, machine), self._make_update)
+        if not hasattr(self, "update"):
+            raise ValueError(f"expected {type(procedure).__name__}.connect to ask for an update; call update(parameters) in it")
         self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
         self.log = Log(
             out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else []
@@ -173,6 +193,7 @@ class Loop:
         self.step, self.epoch, self.order = 0, -1, torch.empty(0)
         self.best, self.stale, self.training_seconds = -math.inf, 0, 0.0
         self.best_weights: dict[str, Tensor] | None = None
+        self.saved = False
         self.started = time.perf_counter()
         keep_pages()
 
@@ -186,12 +207,20 @@ class Loop:
             return lambda line: None
         self.accelerator.init_trackers("uncollapse")
         return lambda line: self.accelerator.log(
-            {f"{line['kind']}/{k}": v for k, v in line.items() if isinstance(v, float)}, step=line["step"]
+            {f"{line['kind']}/{k}": v for k, v in line.items() if k != "step" and type(v) in (int, float)}, step=line["step"]
         )
+
+    def begin(self, documents: Mapping[str, str]) -> None:
+        """Make the run folder: from here on the run can be resumed."""
+        if self.out is not None and self.main:
+            for name, text in documents.items():
+                write(self.out / name, text)
+            self.log.begin()
 
     def run(self, stop: Interruption) -> None:
         """Train until the steps are done, the patience is over or a signal came."""
         training = self.training
+        self.model.train()
         since = time.perf_counter()
         while self.step < training.steps and not self._stale() and not self._stopped(stop):
             self.advance()
@@ -205,7 +234,6 @@ class Loop:
 
     def advance(self) -> None:
         """One step of the procedure, all its randomness a function of (seed, step), and the line of the log that it ends."""
-        assert self.update is not None
         noise.seed_step(self.training.seed, self.step)
         self.t.fill_(self.step)
         self.update.at(self.step, measuring=(self.step + 1) % self.training.log_every == 0)
@@ -226,7 +254,6 @@ class Loop:
 
     def _report(self) -> None:
         """A line of the log: here the device is waited for, and a run whose numbers broke is stopped."""
-        assert self.update is not None
         values = self.meter.read(lambda means: self.accelerator.reduce(means, "mean"))
         skipped, norm = int(self.update.skipped), float(self.update.norm)
         seconds = time.perf_counter() - self.started
@@ -242,13 +269,14 @@ class Loop:
 
     def _left(self) -> str:
         """What a run that had to stop leaves."""
-        return (
-            "nothing was to be written." if self.out is None else f"the last good checkpoint is in {self.out / 'checkpoints'}."
-        )
+        if self.out is None:
+            return "nothing was to be written."
+        if not standing(self.out / "checkpoints" / "last").exists():
+            return "there is no checkpoint yet."
+        return f"the last good checkpoint is in {self.out / 'checkpoints'}."
 
     def _validate(self) -> None:
         """Look at the validation data with the averaged weights, keep the best, and save."""
-        assert self.update is not None
         self.model.eval()
         with self.update.averaged(), noise.sharing(None):
             noise.seed_step(self.training.seed, VALIDATION)
@@ -272,8 +300,8 @@ class Loop:
 
     def _save(self) -> None:
         """All that a resumed run needs, as `last`, unless a step was skipped: then the one before is the last good one."""
-        assert self.update is not None
-        if self.out is None or not self.main or int(self.update.skipped):
+        self.saved = self.out is not None and not int(self.update.skipped)
+        if self.out is None or not self.main or not self.saved:
             return
         values = {"step": self.step, "best": plain(self.best), "stale": self.stale, "training_seconds": self.training_seconds}
         tensors = {**self.update.state(), **self.meter.state()}
@@ -281,12 +309,14 @@ class Loop:
 
     def resume(self) -> None:
         """Go on from the run folder's last checkpoint."""
-        assert self.update is not None
         if self.out is None:
             raise ValueError("expected a run folder to resume from, came none; write out=... (--out on the command line)")
         last = self.out / "checkpoints" / "last"
+        if (self.out / "metrics.jsonl").exists() and not standing(last).exists():
+            self.log.cut(0)  # killed before the first checkpoint
+            return
         tensors, values = read_state(last)
-        self.model.load_weights(load_file(last / "model.safetensors"), str(last))
+        take(self.model, load_file(standing(last) / "model.safetensors"), last)
         self.update.restore(tensors)
         self.meter.restore({k: v.to(self.accelerator.device) for k, v in tensors.items()})
         self.step, self.stale, self.training_seconds = values["step"], values["stale"], values["training_seconds"]
@@ -297,18 +327,17 @@ class Loop:
     def finish(self, stop: Interruption) -> Fitted:
         """The best weights in the model, and what the training leaves."""
         best = self.out and self.out / "checkpoints" / "best"
-        if self.best_weights is None and best and best.exists():
-            verify(best)
-            self.best_weights = load_file(best / "model.safetensors")
+        if self.best_weights is None and best and standing(best).exists():
+            self.best_weights = steadily(best, lambda place: load_file(place / "model.safetensors"))
         if self.best_weights is not None:
-            self.model.load_state_dict(self.best_weights)
+            take(self.model, self.best_weights, best or "the best validation")
         self.accelerator.end_training()
         self.model.eval()
         seconds = time.perf_counter() - self.started
-        return Fitted(self.model, self.step, seconds, self.training_seconds, self.log.lines, stop.signal)
+        return Fitted(self.model, self.step, seconds, self.training_seconds, self.log.lines, stop.signal, self.saved)
 
     def _stale(self) -> bool:
-        return self.training.patience is not None and self.stale > self.training.patience
+        return self.training.patience is not None and self.stale >= self.training.patience
 
     def _stopped(self, stop: Interruption) -> bool:
         """Whether a signal came; several processes agree on it where the log is read."""

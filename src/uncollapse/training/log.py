@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncollapse.training.checkpoint import CheckpointError
+
 Line = dict[str, Any]
 Observer = Callable[[Line], None]
 """Something that looks on: it gets every line of the log as it is written."""
@@ -59,14 +61,34 @@ class Log:
         self.file, self.observers = file, observers
         self.lines: list[Line] = []
 
+    def begin(self) -> None:
+        """Make the file if there is none: it says that a run has begun.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+        """
+        self._append("")
+
     def write(self, line: Line) -> None:
-        """Append a line, a NaN or infinity as null."""
+        """Append a line, a NaN or infinity as null.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+        """
         self.lines.append(line)
-        if self.file is not None:
-            with self.file.open("a") as stream:
-                stream.write(json.dumps(plain(line)) + "\n")
+        self._append(json.dumps(plain(line)) + "\n")
         for observer in self.observers:
             observer(line)
+
+    def _append(self, text: str) -> None:
+        if self.file is None:
+            return
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self.file}: {error.strerror}; make room, then go on with --resume") from error
 
     def cut(self, step: int) -> None:
         """Forget the lines after this step: those that a resumed run writes again."""

@@ -12,13 +12,16 @@ import uncollapse
 from uncollapse import noise
 from uncollapse.data import Data, load
 from uncollapse.evaluation import evaluate
-from uncollapse.training.checkpoint import standing, steadily, verify, write
+from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
 from uncollapse.training.fit import Fitted, fit, keep
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.recipe import Recipe
 from uncollapse.vae import VAE
 
 GLANCE = {"samples": 100, "examples": 1000}  # what the summary after training takes; `evaluate` takes as much as it is told
+
+FREE = {"training.steps", "training.patience", "training.log_every", "training.validate_every"}
+"""Options that a resumed run may change, beside those of the machine."""
 
 
 def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[Observer] = ()) -> tuple[Fitted, dict[str, Any]]:
@@ -27,22 +30,25 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
     Args:
         recipe: What to do.
         out: Run folder.
-        resume: Go on from its last checkpoint.
+        resume: Go on from its last checkpoint; what may be changed then is `FREE`, and config.yaml is written anew.
         observers: Called with every line of the log.
 
     Returns:
         What the training left, and the summary (of the validation split; empty where a signal stopped the run).
+
+    Raises:
+        ValueError: If a resumed run's recipe is another than it was begun with.
     """
     data = recipe.data()
     procedure = recipe.procedure(recipe.model(data.shape))
     main = os.environ.get("RANK", "0") == "0"
-    if main and not resume and not (out / "metrics.jsonl").exists():
-        write(
-            out / "config.yaml",
-            f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n"
-            + yaml.safe_dump({"recipe": recipe.name, **recipe.values}, sort_keys=False),
-        )
-    fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers)
+    if resume:
+        check_resumable(recipe, out)
+    config = f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n" + yaml.safe_dump(
+        {"recipe": recipe.name, **recipe.values}, sort_keys=False
+    )
+    documents = {"config.yaml": config}
+    fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers, documents)
     if fitted.signal is not None or not main:
         return fitted, {}
     summary = summarise(fitted, data, recipe, out)
@@ -50,6 +56,37 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
         _fit_aggregate(fitted.model, data, out / "checkpoints" / "best")
     write(out / "summary.json", json.dumps(plain(summary), indent=2))
     return fitted, summary
+
+
+def check_resumable(recipe: Recipe, out: Path) -> None:
+    """Refuse to go on with a run by another recipe than it was begun with.
+
+    Raises:
+        FileNotFoundError: If the folder is not a run.
+        ValueError: If an option was changed that would make another run of it.
+    """
+    read_config(out)
+    before, now = (_flat(r.values) for r in (Recipe.read(str(out / "config.yaml")), recipe))
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name) and name not in FREE and not name.startswith("machine."):
+            option = name.replace(".init_args", "").removesuffix(".class_path")
+            raise ValueError(
+                f"{out} was begun with --{option} {before.get(name)}, came {now.get(name)}; leave it out, or train anew "
+                "without --resume and with another --out"
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names.
+
+    Example:
+        >>> _flat({"features": 2, "prior": {"class_path": "Normal"}})
+        {'features': 2, 'prior.class_path': 'Normal'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
 
 
 def _fit_aggregate(model: VAE, data: Data, best: Path) -> None:
@@ -80,9 +117,27 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
 
 
 def new_folder(name: str, root: Path = Path("runs")) -> Path:
-    """A folder for a new run: runs/NAME, or runs/NAME-2 and so on where that is taken."""
-    taken = (root / name, *(root / f"{name}-{i}" for i in range(2, 10_000)))
-    return next(folder for folder in taken if not folder.exists())
+    """Make a folder for a new run: runs/NAME, or runs/NAME-2 and so on where that is taken, by another training too.
+
+    Of several processes the first one makes it; the others write nothing.
+
+    Raises:
+        CheckpointError: If it cannot be made.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return root / name
+    for i in range(1, 10_000):
+        folder = root / (name if i == 1 else f"{name}-{i}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot make the run folder {folder}: {error.strerror}; write elsewhere with --out"
+            ) from error
+        return folder
+    raise CheckpointError(f"there are 9999 runs of {name} in {root}; write elsewhere with --out")
 
 
 def load_model(run: str | Path) -> VAE:
