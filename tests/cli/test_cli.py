@@ -1,12 +1,14 @@
 """The command line as a user drives it: every verb, and errors of one line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from uncollapse.cli import main
+from uncollapse.cli import _complain, main
 
 SHORT = ["--steps", "30", "--training.validate_every", "15", "--features", "2", "--likelihood.network.hidden", "[8]"]
 
@@ -93,6 +95,7 @@ def test_a_finished_run_is_resumed_to_more_steps(run: Path, tmp_path: Path) -> N
     assert main(["train", "vae", *SHORT, "--no-report", "--out", str(out)]) == 0
     assert main(["train", "--resume", "--no-report", "--out", str(out), "--steps", "40"]) == 0
     assert json.loads((out / "summary.json").read_text())["steps"] == 40
+    assert yaml.safe_load((out / "config.yaml").read_text())["training"]["steps"] == 40
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,11 @@ def test_a_finished_run_is_resumed_to_more_steps(run: Path, tmp_path: Path) -> N
         (["train", "--prior", "Uniform"], "LogitNormal"),
         (["train", "--procedure", "VariationalEM"], "--posterior Free"),
         (["train", "--optimizer", "RMSprop"], "fused"),
+        (["train", "--device", "gpu"], "came 'gpu'"),
+        (["train", "--training.clip", "0"], "training.clip above 0"),
+        (["train", "--training.patience", "0"], "training.patience of at least 1"),
+        (["train", "--likelihood.network.hidden", "[-3]"], "at least 1, came [-3]"),
+        (["train", "--latent", "0"], "--latent of at least 1"),
         (["evaluate", "nowhere"], "is not a run folder"),
         (["train", "--resume", "--out", "nowhere"], "is not a run folder"),
     ],
@@ -122,6 +130,59 @@ def test_a_wrong_command_says_in_one_line_what_to_write(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert said in error
+    assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["sample", "run", "--n", "-5", "--out", "a.npy"],
+        ["reconstruct", "run", "--n", "-1", "--out", "a.npy"],
+        ["interpolate", "run", "--steps", "-1", "--out", "a.npy"],
+        ["evaluate", "run", "--examples", "0"],
+        ["evaluate", "run", "--examples", "-5"],
+        ["evaluate", "run", "--samples", "many"],
+        ["train", "--seeds", "0"],
+    ],
+)
+def test_a_number_out_of_range_is_refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "expected a whole number of at least 1" in error
+
+
+def test_a_device_that_is_none_is_refused_by_every_verb(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", str(run), "--device", "gpu"]) == 2
+    assert "came 'gpu'" in capsys.readouterr().err
+    assert main(["diagnose", str(run), "--device", "cpu"]) == 0
+
+
+def test_an_error_of_the_system_without_a_file_is_said_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _complain(OSError(28, "No space left on device"), 2) == 2
+    assert capsys.readouterr().err == "error: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [(["--training.ema", ".5"], "--training.ema 0.99"), (["--optimizer", "SGD"], "--optimizer torch.optim.Adam")],
+)
+def test_a_resumed_run_keeps_its_options(argv: list[str], named: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", "--out", str(run), *argv]) == 2
+    error = capsys.readouterr().err
+    assert named in error and error.count("\n") == 1
+
+
+def test_a_resumed_sweep_keeps_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "seeds"
+    assert main(["train", "vae", *SHORT, "--seeds", "2", "--no-report", "--out", str(out)]) == 0
+    done = (out / "seed-0" / "summary.json").read_bytes()
+    (out / "seed-1" / "summary.json").unlink()
+    shutil.rmtree(out / "seed-1" / "checkpoints")
+    capsys.readouterr()
+    assert main(["train", "--resume", "--seeds", "3", "--no-report", "--json", "--out", str(out)]) == 0
+    assert json.loads(capsys.readouterr().out)["seeds"] == 3
+    assert (out / "seed-0" / "summary.json").read_bytes() == done
 
 
 def test_sampling_to_an_unknown_ending_writes_nothing(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,8 @@ def _carried_out(verb: str, options: object, argv: list[str]) -> int:
 
 
 def _complain(error: Exception, status: int) -> int:
-    text = str(error) if not isinstance(error, OSError) or error.strerror is None else f"{error.strerror}: {error.filename}"
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        text = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     print("error: " + " ".join(text.split()), file=sys.stderr)
     return status

@@ -1,7 +1,7 @@
 """The verbs and their options; nothing here imports torch."""
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -28,8 +28,24 @@ class Parser(ArgumentParser):
         raise SystemExit(2)
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1.
+
+    Example:
+        >>> positive("64")
+        64
+    """
+    number = int(text) if text.lstrip("+-").isdecimal() else 0
+    if number < 1:
+        raise ArgumentTypeError(f"expected a whole number of at least 1, came {text}")
+    return number
+
+
 def _run(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder that `uncollapse train` wrote")
+    parser.add_argument(
+        "--device", default="auto", metavar="D", help="auto (an accelerator if there is one), cpu, cuda, cuda:1, mps"
+    )
 
 
 def _split(parser: ArgumentParser, split: str = "test") -> None:
@@ -44,14 +60,18 @@ def _json(parser: ArgumentParser) -> None:
 def _evaluate(parser: ArgumentParser) -> None:
     _run(parser)
     _split(parser)
-    parser.add_argument("--samples", type=int, default=1000, metavar="K", help="importance samples each (default: %(default)s)")
+    parser.add_argument(
+        "--samples", type=positive, default=1000, metavar="K", help="importance samples each (default: %(default)s)"
+    )
     parser.add_argument(
         "--proposal", choices=["posterior", "widened", "prior"], default="posterior", help="where they come from"
     )
     parser.add_argument(
         "--widen", type=float, default=1.2, metavar="F", help="factor of --proposal widened (default: %(default)s)"
     )
-    parser.add_argument("--examples", type=int, metavar="N", help="only N of the split, at random and always the same ones")
+    parser.add_argument(
+        "--examples", type=positive, metavar="N", help="only N of the split, at random and always the same ones"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
     _json(parser)
 
@@ -68,7 +88,7 @@ def _out(parser: ArgumentParser, what: str) -> None:
 
 def _sample(parser: ArgumentParser) -> None:
     _run(parser)
-    parser.add_argument("--n", type=int, default=64, help="how many (default: %(default)s)")
+    parser.add_argument("--n", type=positive, default=64, help="how many (default: %(default)s)")
     parser.add_argument(
         "--source",
         choices=["prior", "mixture"],
@@ -89,7 +109,7 @@ def _encode(parser: ArgumentParser) -> None:
 def _reconstruct(parser: ArgumentParser) -> None:
     _run(parser)
     _split(parser)
-    parser.add_argument("--n", type=int, default=16, help="how many, from the first (default: %(default)s)")
+    parser.add_argument("--n", type=positive, default=16, help="how many, from the first (default: %(default)s)")
     _out(parser, ".png, .npz, .npy or .txt")
 
 
@@ -97,7 +117,7 @@ def _interpolate(parser: ArgumentParser) -> None:
     _run(parser)
     _split(parser)
     parser.add_argument("--between", type=int, nargs=2, default=[0, 1], metavar=("A", "B"), help="numbers of two observations")
-    parser.add_argument("--steps", type=int, default=10, help="default: %(default)s")
+    parser.add_argument("--steps", type=positive, default=10, help="default: %(default)s")
     _out(parser, ".png, .npz, .npy or .txt")
 
 
@@ -109,7 +129,7 @@ def _compare(parser: ArgumentParser) -> None:
 def _train(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train N times, with seed, seed + 1, ...")
+    parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="train N times, with seed, seed + 1, ...")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     parser.add_argument("--options", action="store_true", help="list every option of every part, and end")
     _json(parser)
@@ -141,7 +161,7 @@ options of the recipe, shortest names first:
   --seed N               everything random follows from it
   --batch N              observations in a batch, over all processes
   --latent N             size of the latent
-  --device auto          auto, cpu, cuda, mps
+  --device auto          auto, cpu, cuda, cuda:1, mps
   --precision no         no, bf16
   --compile              compile the objective
   --tracker NAME         tensorboard, mlflow, wandb, trackio

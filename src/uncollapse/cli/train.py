@@ -1,8 +1,11 @@
 """The verb `train`."""
 
 import json
+import os
 import shlex
+import sys
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from uncollapse.training import train as carry_out
 from uncollapse.training.checkpoint import write
 from uncollapse.training.log import plain
 from uncollapse.training.recipe import parser
-from uncollapse.training.run import load_data, new_folder, read_config
+from uncollapse.training.run import load_data, new_folder, read_config, read_summary
 from uncollapse.vae import VAE
 
 console = Console(stderr=True)
@@ -29,32 +32,46 @@ def train(options: Namespace) -> int:
         return 0
     if options.seeds > 1:
         return _with_seeds(options)
-    recipe, out = _recipe(options, options.parts)
-    status, summary = _once(recipe, out, options)
+    recipe, out = _recipe(options)
+    try:
+        status, summary = _once(recipe, out, options, options.resume)
+    finally:
+        _discard(out, options)
     if options.json and summary:
         print(json.dumps(plain({"run": str(out), **summary})))
     return status
 
 
-def _recipe(options: Namespace, parts: list[str]) -> tuple[Recipe, Path]:
+def _recipe(options: Namespace) -> tuple[Recipe, Path]:
     """What to train, and where: a resumed run's own configuration, with what was asked beside it."""
     name = options.recipe or "vae"
     if not options.resume:
-        recipe = Recipe.read(name, parts)
+        recipe = Recipe.read(name, options.parts)
         return recipe, options.out or new_folder(recipe.name)
     out = options.out or Path("runs") / Path(name).stem
-    read_config(out)
-    return Recipe.read(str(out / "config.yaml"), parts), out
+    begun = out if options.seeds == 1 else _first_seed(out)
+    read_config(begun)
+    return Recipe.read(str(begun / "config.yaml"), options.parts), out
 
 
-def _once(recipe: Recipe, out: Path, options: Namespace) -> tuple[int, dict[str, Any]]:
+def _discard(out: Path, options: Namespace) -> None:
+    """Take away the folder that was made for a run that wrote nothing."""
+    if options.out is None and not options.resume:
+        with suppress(OSError):
+            out.rmdir()
+
+
+def _once(recipe: Recipe, out: Path, options: Namespace, resume: bool) -> tuple[int, dict[str, Any]]:
     """One training, its report, and what to say of it."""
     with Progress(console, recipe.training.steps, recipe.name) as progress:
-        fitted, summary = carry_out(recipe, out, options.resume, [progress])
+        fitted, summary = carry_out(recipe, out, resume, [progress])
     if fitted.signal is not None:
+        saved = "all saved" if fitted.saved else "not saved, a number was not finite: the last good checkpoint stands"
+        again = f"--seeds {options.seeds} --resume --out {shlex.quote(str(options.out or out.parent))}"
+        if options.seeds == 1:
+            again = f"--resume --out {shlex.quote(str(out))}"
         console.print(
-            f"stopped by signal {fitted.signal} after step {fitted.step}, all saved; go on with\n  "
-            f"uncollapse train --resume --out {shlex.quote(str(out))}",
+            f"stopped by signal {fitted.signal} after step {fitted.step}, {saved}; go on with\n  uncollapse train {again}",
             highlight=False,
         )
         return 128 + fitted.signal, {}
@@ -67,9 +84,9 @@ def _show(fitted: Fitted, out: Path, summary: dict[str, Any], options: Namespace
     write_model_card(out, summary, read_config(out))
     console.print(numbers(summary))
     if not options.no_report and isinstance(fitted.model, VAE):
-        print(f"report: {report(out, fitted.model)}")
+        print(f"report: {report(out, fitted.model)}", file=sys.stderr)
     else:
-        print(f"run: {out}")
+        print(f"run: {out}", file=sys.stderr)
 
 
 def report(out: Path, model: VAE) -> Path:
@@ -82,16 +99,46 @@ def report(out: Path, model: VAE) -> Path:
 
 
 def _with_seeds(options: Namespace) -> int:
-    """Train with several seeds in one folder, and give mean and standard error of every number."""
-    first, folder = _recipe(options, options.parts)
+    """Train with several seeds in one folder, and give mean and standard error of every number.
+
+    A sweep that is resumed takes the seeds that are done as they are, and goes on with the others.
+    """
+    first, folder = _recipe(options)
     summaries = []
-    for seed in range(first.training.seed, first.training.seed + options.seeds):
-        recipe, _ = _recipe(options, [*options.parts, "--seed", str(seed)])
-        status, summary = _once(recipe, folder / f"seed-{seed}", options)
-        if status:
-            return status
-        summaries.append(summary)
+    try:
+        for recipe, out, done, begun in [_seed(options, first, folder, i) for i in range(options.seeds)]:
+            status, summary = (0, read_summary(out)) if done else _once(recipe, out, options, begun)
+            if status:
+                return status
+            summaries.append(summary)
+    finally:
+        _discard(folder, options)
+    if os.environ.get("RANK", "0") != "0":
+        return 0
     table, values = seeds_table(summaries)
     write(folder / "summary.json", json.dumps(plain(values), indent=2))
     print(json.dumps(plain(values))) if options.json else console.print(table)
     return 0
+
+
+def _seed(options: Namespace, first: Recipe, folder: Path, i: int) -> tuple[Recipe, Path, bool, bool]:
+    """One seed of a sweep: its recipe and folder, whether it is done by this very recipe, and whether it was begun."""
+    seed = first.training.seed + i
+    out = folder / f"seed-{seed}"
+    source = str(_first_seed(folder) / "config.yaml") if options.resume else options.recipe or "vae"
+    recipe = Recipe.read(source, [*options.parts, "--seed", str(seed)])
+    begun = options.resume and (out / "config.yaml").exists()
+    done = begun and (out / "summary.json").exists() and Recipe.read(str(out / "config.yaml")).values == recipe.values
+    return recipe, out, done, begun
+
+
+def _first_seed(folder: Path) -> Path:
+    """The folder of a sweep's first seed.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    found = [(int(number), run) for run in folder.glob("seed-*") if (number := run.name[5:]).isdecimal()]
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no seeds to go on with; leave out --resume, or give the folder of a sweep")
+    return min(found)[1]

@@ -18,6 +18,7 @@ from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.report import save_samples
 from uncollapse.training.fit import admit
 from uncollapse.training.log import plain
+from uncollapse.training.machine import place
 from uncollapse.training.recipe import names as recipe_names
 from uncollapse.training.run import load_data, load_model, read_summary
 from uncollapse.vae import VAE
@@ -49,7 +50,7 @@ def diagnose(options: Namespace) -> None:
 
 def sample(options: Namespace) -> None:
     """Draw from the model."""
-    model = load_model(options.run)
+    model = _model(options)
     if options.source == "mixture" and model.aggregate is None:
         raise ValueError(f"{options.run} has no mixture fitted to its aggregated posterior; write --source prior")
     noise.seed_step(options.seed, 0)
@@ -92,7 +93,7 @@ def compare(options: Namespace) -> None:
 
 def report(options: Namespace) -> None:
     """Write the report of a run anew."""
-    print(f"report: {write_run(options.run, load_model(options.run))}")
+    print(f"report: {write_run(options.run, _model(options))}")
 
 
 def recipes(options: Namespace) -> None:
@@ -105,9 +106,14 @@ def data(options: Namespace) -> None:
     _list(options, data_names())
 
 
+def _model(options: Namespace) -> VAE:
+    """The model of a run on the device that was asked for."""
+    return load_model(options.run).to(place(options.device))
+
+
 def _opened(options: Namespace) -> tuple[VAE, Data]:
     """The model of a run, and its data or other data, which must fit it."""
-    model = load_model(options.run)
+    model = _model(options)
     like = next(model.parameters())
     found = load_data(options.run, options.data).to(like.device, like.dtype)
     admit(model, found)
