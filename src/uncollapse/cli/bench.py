@@ -9,9 +9,9 @@ from rich.console import Console
 
 from uncollapse.cli.tables import by_row
 from uncollapse.training.bench import COLUMNS, Bench, carry_out, markdown, names
+from uncollapse.training.checkpoint import write
 from uncollapse.training.log import Line, Observer
 from uncollapse.training.recipe import Recipe
-from uncollapse.training.run import write
 
 console = Console(stderr=True)
 

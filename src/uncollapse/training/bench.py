@@ -13,10 +13,11 @@ from typing import Any, Self
 import yaml
 
 from uncollapse.evaluation import evaluate
+from uncollapse.training.checkpoint import write
 from uncollapse.training.fit import TrainingError
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.recipe import Recipe
-from uncollapse.training.run import train, write
+from uncollapse.training.run import train
 from uncollapse.vae import VAE
 
 COLUMNS = ("nll", "nll_standard_error", "elbo", "kl", "mutual_information", "active_units", "seconds", "verdict")
