@@ -7,7 +7,7 @@ import torch
 from torch import Size, Tensor
 
 from laws.numerics import assert_mean
-from laws.parts import LIKELIHOODS, POSTERIORS, PRIORS, vae
+from laws.parts import LIKELIHOODS, POSTERIORS, PRIORS, prior, vae
 from uncollapse import noise
 from uncollapse.noise import Rows, seed_step, sharing
 from uncollapse.vae import ELBO, IWAE
@@ -103,12 +103,12 @@ def test_likelihoods_share(name: str) -> None:
     shares(lambda start, stop: family(z[start:stop]).sample().detach(), 0)
 
 
-@pytest.mark.parametrize("name", [n for n in PRIORS if n != "Mixture"])
+@pytest.mark.parametrize("name", PRIORS)
 def test_priors_share(name: str) -> None:
-    """Draws [B, L] and [K, B, L] of the priors. (The mixture does not: torch chooses its components.)"""
-    prior = PRIORS[name](2)
-    shares(lambda start, stop: prior().sample(Size((stop - start,))), -2)
-    shares(lambda start, stop: prior().sample(Size((5, stop - start))), -2)
+    """Draws [B, L] and [K, B, L] of the priors, the components of the mixtures included."""
+    part = prior(name)
+    shares(lambda start, stop: part().sample(Size((stop - start,))), -2)
+    shares(lambda start, stop: part().sample(Size((5, stop - start))), -2)
 
 
 @pytest.mark.parametrize("objective", [ELBO, IWAE])

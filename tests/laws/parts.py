@@ -7,7 +7,22 @@ from typing import Any
 from torch import Size, nn
 
 from uncollapse import schedules
-from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma, likelihoods, posteriors, priors, sigmas
+from uncollapse.distributions import (
+    AutoregressivePrior,
+    ChainPosterior,
+    ChainPrior,
+    CouplingPrior,
+    Likelihood,
+    Posterior,
+    Prior,
+    Sigma,
+    SplinePrior,
+    VampPrior,
+    likelihoods,
+    posteriors,
+    priors,
+    sigmas,
+)
 from uncollapse.distributions.tractable import Location
 from uncollapse.networks import MLP, Bias, ConvDecoder, ConvEncoder, GatedMLP, Network
 from uncollapse.schedules import Schedule
@@ -29,6 +44,7 @@ from uncollapse.vae import (
 LATENT = 2
 affine = partial(MLP, hidden=[])
 small = partial(MLP, hidden=[5], activation=nn.Tanh)
+gaussian = partial(posteriors.Gaussian, network=affine)
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "Constant": partial(schedules.Constant, 0.3),
@@ -57,7 +73,16 @@ PRIORS: dict[str, Callable[[int], Prior]] = {
     "Uniform": partial(priors.Uniform, low=-1.0, high=2.0),
     "Mixture": partial(priors.Mixture, components=3),
     "Location": Location,
+    "VampPrior": partial(VampPrior, components=3, std=0.4),
+    "CouplingPrior": partial(CouplingPrior, transforms=2, hidden=[3], activation=nn.Tanh),
+    "AutoregressivePrior": partial(AutoregressivePrior, transforms=2, hidden=[6], activation=nn.Tanh),
+    "SplinePrior": partial(SplinePrior, transforms=1, hidden=[6], activation=nn.Tanh),
+    "ChainPrior": partial(
+        ChainPrior, first=partial(priors.Mixture, components=2), then=partial(posteriors.Gaussian, network=small)
+    ),
 }
+SMALLEST = {"CouplingPrior": 2, "ChainPrior": 2}
+"""The smallest latent of the priors that need more than one unit."""
 LIKELIHOODS: dict[str, Callable[[int, Size], Likelihood]] = {
     "Bernoulli": partial(likelihoods.Bernoulli, network=small),
     "Categorical": partial(likelihoods.Categorical, network=small, levels=3),
@@ -70,6 +95,9 @@ POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
     "FullGaussian": partial(posteriors.FullGaussian, network=affine),
     "LogitNormal": partial(posteriors.LogitNormal, network=affine, low=-1.0, high=2.0),
     "Free": partial(posteriors.Free, family=partial(posteriors.Gaussian, network=affine), limit=40),
+    "ChainPosterior": partial(
+        ChainPosterior, first=gaussian, then=partial(posteriors.Gaussian, network=small), network=affine, context=2
+    ),
 }
 BOUNDS: dict[str, Callable[[VAE], Bound]] = {
     "ELBO": ELBO,
@@ -106,8 +134,17 @@ def bounded(part: Prior | Posterior) -> bool:
 
 def pairs() -> list[tuple[str, str]]:
     """The priors and posteriors that live on the same support."""
-    on_interval = {"Uniform", "LogitNormal"}
-    return [(p, q) for p in PRIORS for q in POSTERIORS if (p in on_interval) == (q in on_interval)]
+    on_interval, refused = {"Uniform", "LogitNormal"}, {("VampPrior", "Free")}
+    every = [(p, q) for p in PRIORS for q in POSTERIORS if (p in on_interval) == (q in on_interval)]
+    return [pair for pair in every if pair not in refused]
+
+
+def prior(name: str, features: int = LATENT) -> Prior:
+    """The prior of a row, handed the parts of a model where it is made of them; with more features where it needs them."""
+    shape, features = Size((3,)), max(features, SMALLEST.get(name, 1))
+    part = PRIORS[name](features)
+    part.attach(LIKELIHOODS["Bernoulli"](features, shape), POSTERIORS["Gaussian"](features, shape))
+    return part
 
 
 def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "Gaussian") -> VAE:

@@ -7,7 +7,7 @@ import torch
 from torch import Size, Tensor
 
 from laws.numerics import assert_equal, assert_mean, every_event, midpoints, support_grid
-from laws.parts import LIKELIHOODS, POSTERIORS, PRIORS, bounded
+from laws.parts import LIKELIHOODS, POSTERIORS, PRIORS, bounded, prior
 from uncollapse.distributions import Likelihood, Posterior
 
 ENCODED = [name for name in POSTERIORS if name != "Free"]  # Free has no encoder; its family is among the others
@@ -37,29 +37,34 @@ def likelihood(name: str) -> tuple[Likelihood, Tensor, Tensor]:
 @pytest.mark.parametrize("features", [1, 2])
 @pytest.mark.parametrize("name", PRIORS)
 def test_priors_integrate_to_one(name: str, features: int) -> None:
-    """∫ p(z) dz = 1 by the midpoint rule, to 1e-9."""
-    prior = PRIORS[name](features)
-    z, weights = support_grid(prior, features)
-    assert_equal(weights @ prior().log_prob(z).exp(), torch.tensor(1.0), 1e-9)
+    """∫ p(z) dz = 1 by the midpoint rule, to 1e-9 (a spline's density has kinks, a coupling's tails reach beyond
+    the grid: 1e-4, 1e-6)."""
+    p = prior(name, features)
+    z, weights = support_grid(p, p.features)
+    assert_equal(
+        weights @ p().log_prob(z).exp().detach(),
+        torch.tensor(1.0),
+        {"SplinePrior": 1e-4, "CouplingPrior": 1e-6}.get(name, 1e-9),
+    )
 
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_prior_draws_follow_the_density(name: str) -> None:
     """Moments, cosines and the entropy of 40000 draws against quadrature: 8 numbers at 6 standard errors, failure rate 6e-8 for
     all priors; every draw lies in the support."""
-    prior = PRIORS[name](2)
-    p, (grid, weights) = prior(), support_grid(prior, 2)
+    part = prior(name)
+    p, (grid, weights) = part(), support_grid(part, 2)
     log_p = p.log_prob(grid)
     expected = (statistics(grid, log_p) * (log_p.exp() * weights).unsqueeze(-1)).sum(0)
     z = p.sample(Size((40000,)))
     assert_mean(statistics(z, p.log_prob(z)), expected.detach(), slack=1e-4)
-    assert prior.support.check(z).all() and p.log_prob(z).isfinite().all()
+    assert part.support.check(z).all() and p.log_prob(z).isfinite().all()
 
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_prior_shapes(name: str) -> None:
     """Batch shape [], event shape [L]; draws and densities keep the leading dimensions."""
-    p = PRIORS[name](4)()
+    p = prior(name, 4)()
     assert (p.batch_shape, p.event_shape) == (Size(), Size((4,)))
     assert p.sample().shape == (4,) and p.sample(Size((3, 5))).shape == (3, 5, 4)
     assert p.log_prob(p.sample(Size((3, 5)))).shape == (3, 5)
@@ -101,7 +106,7 @@ def test_posterior_shapes(name: str) -> None:
     assert gradient.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", [n for n in POSTERIORS if n != "ChainPosterior"])  # it has no one scale to widen
 def test_widening_scales_the_standard_deviation(name: str) -> None:
     """widen(·, f) multiplies Σ^(1/2) by f and leaves the mean alone; widen(·, 1) is the identity; f then 1/f is too. Measured
     on the unconstrained draws of a common seed, which are linear in the scale."""

@@ -1,18 +1,26 @@
 """Distributions: p(z), p(x|z) and q(z|x), modules that return a torch Distribution."""
 
 from uncollapse.distributions import likelihoods, posteriors, priors
+from uncollapse.distributions.chain import Chain, ChainPosterior, ChainPrior
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
 from uncollapse.distributions.fields import bits_per_dim
+from uncollapse.distributions.flow_priors import AutoregressivePrior, CouplingPrior, SplinePrior
 from uncollapse.distributions.latent import LatentVariableModel
 from uncollapse.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic
 from uncollapse.distributions.posteriors import Free, FullGaussian, LogitNormal
 from uncollapse.distributions.priors import Mixture, Normal, Uniform
 from uncollapse.distributions.sigmas import FixedSigma, LearnedSigma, OptimalSigma, Sigma
 from uncollapse.distributions.tractable import Location
+from uncollapse.distributions.vamp import VampPrior
 
 __all__ = [
+    "AutoregressivePrior",
     "Bernoulli",
     "Categorical",
+    "Chain",
+    "ChainPosterior",
+    "ChainPrior",
+    "CouplingPrior",
     "Density",
     "DiscretizedLogistic",
     "FixedSigma",
@@ -29,7 +37,9 @@ __all__ = [
     "Posterior",
     "Prior",
     "Sigma",
+    "SplinePrior",
     "Uniform",
+    "VampPrior",
     "bits_per_dim",
     "likelihoods",
     "posteriors",

@@ -37,6 +37,9 @@ class Prior(Part, Conditional):
             raise ValueError(f"expected a latent of at least 1 feature, came {features}")
         self.features = features
 
+    def attach(self, likelihood: "Likelihood", posterior: "Posterior") -> None:
+        """Called by the model that holds this prior, with the parts beside it; for a prior that is made of them."""
+
     def forward(self, c: Any = None) -> Distribution:
         raise NotImplementedError
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, constraints
+from torch.distributions import Distribution, Independent, constraints
 from torch.distributions import Uniform as TorchUniform
 
 from uncollapse import noise
 from uncollapse.distributions.conditional import Prior
-from uncollapse.distributions.densities import DiagonalNormal, StandardNormal
+from uncollapse.distributions.densities import StandardNormal
+from uncollapse.distributions.mixtures import DiagonalMixture
 
 
 class Normal(Prior):
@@ -106,8 +107,7 @@ class Mixture(Prior):
         self.log_scale = nn.Parameter(torch.zeros(components, features))
 
     def forward(self, c: Any = None) -> Distribution:
-        weights = Categorical(logits=self.logits, validate_args=False)
-        return MixtureSameFamily(weights, DiagonalNormal(self.loc, self.log_scale), validate_args=False)
+        return DiagonalMixture(self.logits, self.loc, self.log_scale)
 
     @classmethod
     def fitted(cls, z: Tensor, components: int = 10, seed: int = 0) -> "Mixture":

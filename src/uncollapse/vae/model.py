@@ -58,6 +58,7 @@ class VAE(LatentVariableModel):
         super().__init__(prior, likelihood)
         self.posterior = posterior
         self.aggregate: Mixture | None = None
+        prior.attach(likelihood, posterior)
         self._check()
         attach = getattr(posterior, "attach", None)
         if attach is not None:
@@ -198,7 +199,7 @@ class VAE(LatentVariableModel):
                 f"{where} holds another model: {n} is {theirs.get(n, 'missing')} there and {mine.get(n, 'missing')} here "
                 f"({len(wrong)} differences); use the recipe that it was trained with"
             )
-        self.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+        self.to(next(v.dtype for v in weights.values() if v.is_floating_point())).load_state_dict(weights)
 
 
 @contextmanager
