@@ -9,6 +9,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
+from uncollapse.distributions import Chain
 from uncollapse.divergences import kl_units
 from uncollapse.vae.model import VAE, frozen, posterior_mean
 
@@ -45,6 +46,7 @@ class Diagnosis:
     n: int
     remedies: list[str] = field(default_factory=list)
     estimator: str = ESTIMATOR
+    kl_blocks: dict[str, float] = field(default_factory=dict)  # of each block of a chain, given those above it; their sum is kl
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -59,6 +61,7 @@ class Diagnosis:
             f"{self.mutual_information_ceiling:.2f} for this estimator)",
             f"KL(q(z) || p(z))     {self.aggregate_kl:.3f} nats",
             f"active units         {self.active_units} of {self.latent_units}",
+            *(f"{f'KL of {name}':<20} {kl:.3f} nats" for name, kl in self.kl_blocks.items()),
         ]
         return "\n".join(lines + [f"try                  {remedy}" for remedy in self.remedies])
 
@@ -106,11 +109,19 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
         "latent_units": mean.shape[-1],
         "mutual_information": float((log_q - log_aggregate).mean()),
         "aggregate_kl": float((log_aggregate - log_p).mean()),
+        "kl_blocks": _blocks(q, p, z),
     }
     ceiling = math.log(len(x))
     verdict, reason = judge(seen["kl"], seen["mutual_information"], thresholds, ceiling)
     cures = [] if verdict == "healthy" else remedies(model, recipe)
     return Diagnosis(verdict, reason, n=len(x), mutual_information_ceiling=ceiling, remedies=cures, **seen)
+
+
+def _blocks(q: Distribution, p: Distribution, z: Tensor) -> dict[str, float]:
+    """The mean of log q(z_b|x, above) - log p(z_b|above) of each block, where both are chains of the same blocks; else none."""
+    if not (isinstance(q, Chain) and isinstance(p, Chain) and q.sizes == p.sizes):
+        return {}
+    return dict(zip(q.names, (q.blocks(z) - p.blocks(z)).mean(0).tolist(), strict=True))
 
 
 def aggregated_log_prob(q: Distribution, z: Tensor, budget: int = 2**24) -> Tensor:

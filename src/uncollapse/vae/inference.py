@@ -72,7 +72,8 @@ class Procedure(Part, ABC):
         if not isinstance(self.objective.model, VAE) or len(x) < 2:
             return {}
         seen = diagnose(self.objective.model, x).as_dict()
-        return {name: seen[name] for name in ("kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict")}
+        names = ["kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict"]
+        return {name: seen[name] for name in [*names, *(["kl_blocks"] if seen["kl_blocks"] else [])]}
 
     @abstractmethod
     def step(self, x: Tensor, t: Tensor) -> Logged:
