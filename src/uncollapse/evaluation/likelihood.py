@@ -78,7 +78,7 @@ def log_likelihood(
 
     Memory: the decoder gives at most `budget` numbers at a time, and what is kept of them is four float64 numbers an
     observation. The peak is about 3 times the budget plus the decoder's hidden layers for as many latents, whatever K and N.
-    A mixture prior of C components adds C L numbers for each latent.
+    A mixture prior of C Gaussians adds about 3 C numbers for each latent.
 
     Args:
         model: The model; its posterior is the proposal's and the ELBO's.
