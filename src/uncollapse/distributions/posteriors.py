@@ -181,6 +181,7 @@ class Free(Posterior):
         super().__init__(features, shape)
         if not 1 <= window <= limit:
             raise ValueError(f"expected 1 <= window <= limit, came window={window}, limit={limit}: no step would be taken")
+        self.whole_batch = True  # one criterion of convergence for the batch
         self.family = family(features, Size(shape)).requires_grad_(False)
         self.tolerance, self.rate, self.window, self.limit = tolerance, rate, window, limit
         self.support = self.family.support

@@ -90,6 +90,7 @@ class OptimalSigma(Sigma):
         2.0
     """
 
+    whole_batch = True
     variance: Tensor
     seen: Tensor
 

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from uncollapse.networks import Network
 from uncollapse.noise import Rows
 from uncollapse.training.settings import Machine
 
@@ -90,12 +91,34 @@ def wrapper(accelerator: Accelerator, machine: Machine) -> Callable[[nn.Module],
 
     def wrap(module: nn.Module) -> nn.Module:
         module.to(accelerator.device)
+        if machine.precision != "no":
+            _hand_over_float32(module)
         if accelerator.num_processes == 1 and machine.precision == "no":
             return torch.compile(module) if machine.compile else module  # type: ignore[return-value]
         prepared = accelerator.prepare(module)
         return torch.compile(prepared) if machine.compile else prepared  # type: ignore[return-value]
 
     return wrap
+
+
+def _hand_over_float32(module: nn.Module) -> None:
+    """Networks compute in low precision and hand over float32: densities, noise and divergences are not rounded."""
+    for network in module.modules():
+        if isinstance(network, Network):
+            network.register_forward_hook(lambda module, given, output: output.float())
+
+
+def refuse_sharing(objective: nn.Module, processes: int) -> None:
+    """Refuse several processes where a part's value depends on the whole batch: each would take its own share for it.
+
+    Raises:
+        ValueError: If there are several, and there is such a part.
+    """
+    wanting = [type(part).__name__ for part in objective.modules() if getattr(part, "whole_batch", False)]
+    if processes > 1 and wanting:
+        raise ValueError(
+            f"{', '.join(wanting)} needs the whole batch, which {processes} processes share; run it in one process"
+        )
 
 
 def rows(accelerator: Accelerator, batch: int) -> Rows | None:

@@ -135,7 +135,7 @@ class ELBO(Bound):
         super().__init__(model, k)
         if free_bits < 0:
             raise ValueError(f"expected free_bits of at least 0 nats, came {free_bits}")
-        self.beta, self.free_bits = schedule(beta), free_bits
+        self.beta, self.free_bits, self.whole_batch = schedule(beta), free_bits, free_bits > 0
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
