@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from uncollapse.cli import _complain, main
+from uncollapse.training.run import load_model
 
 SHORT = ["--steps", "30", "--training.validate_every", "15", "--features", "2", "--likelihood.network.hidden", "[8]"]
 
@@ -70,6 +72,43 @@ def test_samples_reconstructions_latents_and_paths_are_written(run: Path, tmp_pa
     assert np.load(tmp_path / "c.npz")["samples"].shape == (5, 2, 1, 8, 8)
     assert main(["interpolate", str(run), "--steps", "4", "--out", str(tmp_path / "d.npy")]) == 0
     assert np.load(tmp_path / "d.npy").shape == (4, 1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """33 binary observations: a file without splits, and one with."""
+    folder = tmp_path_factory.mktemp("files")
+    values = np.random.default_rng(0).random((33, 1, 8, 8)) < 0.5
+    np.save(folder / "mine.npy", values)
+    np.savez(folder / "split.npz", train=values[:20], valid=values[20:29], test=values[29:])
+    return folder / "mine.npy", folder / "split.npz"
+
+
+def test_a_file_without_splits_is_taken_whole_and_in_order(
+    run: Path, files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, split = map(str, files)
+    values, out = np.load(mine), tmp_path / "x.npy"
+    assert main(["reconstruct", str(run), "--data", mine, "--n", "40", "--out", str(out)]) == 0
+    assert (np.load(out)[:, 0] == values).all()
+    assert main(["encode", str(run), "--data", mine, "--out", str(out)]) == 0
+    assert main(["encode", str(run), "--data", split, "--split", "all", "--out", str(tmp_path / "y.npy")]) == 0
+    codes = load_model(run).encode(torch.from_numpy(values).float()).numpy()
+    assert np.allclose(np.load(out), codes, atol=1e-6) and np.allclose(np.load(tmp_path / "y.npy"), codes, atol=1e-6)
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--data", mine, "--samples", "5", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n_examples"], found["split"]) == (33, "all")
+    assert main(["diagnose", str(run), "--data", mine, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 33
+
+
+def test_a_file_with_splits_and_a_split_that_is_asked_for_are_kept_to(
+    run: Path, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path, options, n in ((files[1], [], 4), (files[0], ["--split", "test"], 3), (files[1], ["--split", "all"], 33)):
+        assert main(["evaluate", str(run), "--data", str(path), *options, "--samples", "5", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["n_examples"] == n
 
 
 def test_compare_report_and_lists(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_labels_must_match():
 def test_split_is_named():
     data = from_arrays(np.eye(10))
     assert data.split("valid") is data.valid
-    with pytest.raises(ValueError, match="expected a split out of train, valid, test, came 'dev'"):
+    with pytest.raises(ValueError, match="expected a split out of train, valid, test, all, came 'dev'"):
         data.split("dev")
 
 

@@ -50,7 +50,12 @@ def _run(parser: ArgumentParser) -> None:
 
 def _split(parser: ArgumentParser, split: str = "test") -> None:
     parser.add_argument("--data", metavar="D", help="other data: a name or a file (default: the run's own)")
-    parser.add_argument("--split", choices=["train", "valid", "test"], default=split, help="default: %(default)s")
+    parser.add_argument(
+        "--split",
+        choices=["train", "valid", "test", "all"],
+        help=f"all: every row, in the order of the file (default: {split}; all of other data that come unsplit)",
+    )
+    parser.set_defaults(held_out=split)
 
 
 def _json(parser: ArgumentParser) -> None:

@@ -112,11 +112,13 @@ def _model(options: Namespace) -> VAE:
 
 
 def _opened(options: Namespace) -> tuple[VAE, Data]:
-    """The model of a run, and its data or other data, which must fit it."""
+    """The model of a run, and its data or other data, which must fit it; settles which split is meant, and the noise of it."""
     model = _model(options)
     like = next(model.parameters())
     found = load_data(options.run, options.data).to(like.device, like.dtype)
     admit(model, found)
+    options.split = options.split or ("all" if options.data and found.own == ("train",) else options.held_out)
+    noise.seed_step(0, 0)
     return model, found
 
 

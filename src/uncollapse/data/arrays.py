@@ -28,6 +28,7 @@ def from_arrays(
 
     Booleans, and numbers that are 0 or 1 throughout, are binary data; other 8-bit integers are images of 256 levels, scaled to
     [0, 1]; all else are real numbers as they come. A split that is not given is a tenth of the train split, drawn by the seed.
+    `split("all")` of the data puts them together again, in the order that they came in.
     A memory map stays on the disk if it is larger than memory allows (see `uncollapse.data.store.budget`).
 
     Args:
@@ -58,8 +59,9 @@ def from_arrays(
     }
     found = admission.levels(splits, name)
     scale = 1 / 255 if found == 256 else 1.0
-    sources: dict[str, Any] = {split: _source(piece, scale) for split, piece in _completed(pieces, name, seed).items()}
-    return Data(name, **sources, levels=found)
+    drawn = _drawn(pieces, name, seed)
+    sources: dict[str, Any] = {split: _source(piece, scale) for split, piece in _completed(pieces, drawn).items()}
+    return Data(name, **sources, levels=found, own=tuple(pieces), order=_order(pieces, drawn))
 
 
 def _source(piece: _Piece, scale: float) -> Source:
@@ -69,17 +71,30 @@ def _source(piece: _Piece, scale: float) -> Source:
     return Source(values, labels, scale)
 
 
-def _completed(pieces: dict[str, _Piece], name: str, seed: int) -> dict[str, _Piece]:
-    """All three splits: each missing one is a tenth of the train split, at least one row."""
+def _drawn(pieces: dict[str, _Piece], name: str, seed: int) -> dict[str, np.ndarray]:
+    """Which rows of the train split each missing one takes, a tenth but at least one row, and which are left to it."""
     missing = [split for split in SPLITS if split not in pieces]
-    if not missing:
-        return pieces
     n = pieces["train"][0].shape[0]
-    if n <= len(missing):
+    if missing and n <= len(missing):
         raise ValueError(f"expected at least {len(missing) + 1} observations to split {name}, came {n}: give all three splits")
     tenth = max(1, n // 10)
     rows = np.split(permutation(n, seed), [tenth * (i + 1) for i in range(len(missing))])
-    return pieces | {split: _picked(pieces["train"], part) for split, part in zip([*missing, "train"], rows, strict=True)}
+    return dict(zip([*missing, "train"], rows, strict=True)) if missing else {}
+
+
+def _completed(pieces: dict[str, _Piece], drawn: dict[str, np.ndarray]) -> dict[str, _Piece]:
+    """All three splits."""
+    return pieces | {split: _picked(pieces["train"], rows) for split, rows in drawn.items()}
+
+
+def _order(pieces: dict[str, _Piece], drawn: dict[str, np.ndarray]) -> np.ndarray | None:
+    """What puts the rows of all splits back into the order of the pieces, which come one after another."""
+    if not drawn:
+        return None
+    sizes = [values.shape[0] for values, _ in pieces.values()]
+    starts = dict(zip(pieces, np.cumsum([0, *sizes[:-1]]), strict=True))
+    came = [drawn[split] if split in drawn else starts[split] + np.arange(pieces[split][0].shape[0]) for split in SPLITS]
+    return np.argsort(np.concatenate(came))
 
 
 def _picked(piece: _Piece, rows: np.ndarray) -> _Piece:

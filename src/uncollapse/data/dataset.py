@@ -1,12 +1,14 @@
 """What a data set is to the rest of the house: three splits, and what their numbers mean."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Size
 
+from uncollapse.data.joined import joined
 from uncollapse.data.source import Source
 
 SPLITS = ("train", "valid", "test")
@@ -25,6 +27,9 @@ class Data:
             8-bit images; None for real numbers.
         dequantized: How many levels the data had before uniform noise was added, so that bits per dimension can be stated;
             `levels` is None then.
+        own: The splits that the data came with; the others were drawn from the train split.
+        order: Where splits were drawn, how to put all rows back into the order that they came in: for each, its number among
+            the rows of train, valid and test, one split after another. None: that is their order.
 
     Example:
         >>> from uncollapse.data import load
@@ -39,6 +44,8 @@ class Data:
     test: Source
     levels: int | None
     dequantized: int | None = None
+    own: tuple[str, ...] = SPLITS
+    order: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> Size:
@@ -50,13 +57,20 @@ class Data:
         return self.mapped(lambda split, source: source.to(device, dtype))
 
     def split(self, name: str) -> Source:
-        """The split of this name: train, valid or test.
+        """The split of this name: train, valid or test; all: every row, in the order that the rows came in.
 
         Raises:
             ValueError: If there is no such split.
+
+        Example:
+            >>> from uncollapse.data import from_arrays
+            >>> from_arrays(np.arange(5.0)).split("all").all().flatten().tolist()
+            [0.0, 1.0, 2.0, 3.0, 4.0]
         """
+        if name == "all":
+            return joined([self.split(split) for split in SPLITS], self.order)
         if name not in SPLITS:
-            raise ValueError(f"expected a split out of {', '.join(SPLITS)}, came {name!r}")
+            raise ValueError(f"expected a split out of {', '.join((*SPLITS, 'all'))}, came {name!r}")
         source: Source = getattr(self, name)
         return source
 

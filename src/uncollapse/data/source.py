@@ -48,7 +48,7 @@ class Source:
         return self.values.shape[0]
 
     def __repr__(self) -> str:
-        where = f"in memory on {self.device}" if self.in_memory else "in a memory map"
+        where = f"in memory on {self.device}" if self.in_memory else "read as needed"
         return f"Source({len(self)} of {tuple(self.shape)}, {where})"
 
     @property

@@ -28,7 +28,7 @@ def evaluate(
     Args:
         model: What to evaluate.
         data: Where the observations come from.
-        split: train, valid or test.
+        split: train, valid, test or all.
         samples: Importance samples K for each observation.
         proposal: Where they come from.
         examples: Only so many of the split, drawn at random and always the same ones; None: all.
