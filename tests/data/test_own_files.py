@@ -133,6 +133,24 @@ def test_csv_without_names_loses_no_row(tmp_path):
     assert len(data.train) + len(data.valid) + len(data.test) == 10
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3, 11])
+def test_names_that_count_the_columns_are_no_observation(tmp_path, columns):
+    values = RNG.random((10, columns)).astype(np.float32)
+    pd.DataFrame(values).to_csv(tmp_path / "mine.csv", index=False)
+    assert np.array_equal(load(str(tmp_path / "mine.csv")).split("all").all(), values)
+
+
+def test_three_columns_of_integers_below_their_numbers(tmp_path):
+    pd.DataFrame(np.arange(30).reshape(10, 3)).to_csv(tmp_path / "mine.csv", index=False)
+    assert load(str(tmp_path / "mine.csv")).split("all").all().tolist() == np.arange(30).reshape(10, 3).tolist()
+
+
+@pytest.mark.parametrize("first", ["0,1,3", "0.0,1.0,2.0", "1,2,3"])
+def test_a_first_line_of_other_numbers_is_an_observation(tmp_path, first):
+    (tmp_path / "mine.csv").write_text(f"{first}\n4,5,6\n7,8,9\n")
+    assert load(str(tmp_path / "mine.csv")).split("all").all().tolist()[0] == [float(cell) for cell in first.split(",")]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -143,6 +161,14 @@ def test_csv_without_names_loses_no_row(tmp_path):
         ("a,label\n1,2\n3,\n", "expected a label in each row of .* came none in row 2"),
         ("a,b\n1,2,3\n4,5,6\n", "came 2, then 3: mend its lines"),
         ("a,b\n", "expected at least one observation"),
+        (",a,b\n0,1.5,2.5\n1,3.5,4.5\n2,3.5,4.5\n", r"came none above column 1: name it, .*to_csv\(path, index=False\)"),
+        (",0,1\n0,1.5,2.5\n1,3.5,4.5\n", "came none above column 1"),
+        ("Unnamed: 0,a\n0,1.5\n1,3.5\n", "came none above column 1"),
+        (" ,a\n0,1.5\n1,3.5\n", "came none above column 1"),
+        ("a,b,\n1,2,\n3,4,\n", "came none above column 3"),
+        ("0,1\n1,0\n1,1\n0,0\n", "came 0,1, which may be either: write a line of names such as x0,x1 above the numbers"),
+        ("0\n1\n5\n-2\n", "came 0, which may be either"),
+        ("9" * 200_000 + "\n1\n2\n", "mine.csv cannot be read as a table .*field larger than field limit"),
         ("", "came an empty file"),
     ],
 )

@@ -18,7 +18,10 @@ _LABEL = "label"
 
 
 def csv(path: Path, seed: int) -> Data:
-    """Numbers from a .csv file, with or without a line of names; a column named `label` holds labels."""
+    """Numbers from a .csv file, with or without a line of names; a column named `label` holds labels.
+
+    The first line is names if a cell of it is no number, or if it counts the columns, 0,1,2,..., as pandas writes it.
+    """
     return _table(path, seed, _csv_chunks)
 
 
@@ -41,7 +44,7 @@ def _csv_chunks(path: Path) -> Iterator[store.Chunk]:
             for frame in filter(len, reader):
                 yield _numbers(pandas, frame, path, start)
                 start += len(frame)
-    except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError, lines.Error) as error:
         raise _unreadable(path, error) from error
 
 
@@ -67,7 +70,22 @@ def _named(path: Path) -> bool:
         raise ValueError(
             f"expected as many cells in each line of {path}, came {len(first)}, then {len(second)}: mend its lines"
         )
-    return not all(_is_number(cell) for cell in first)
+    return not all(_is_number(cell) for cell in first) or _counts(first, second or [], path)
+
+
+def _counts(first: list[str], second: list[str], path: Path) -> bool:
+    """Whether the first line is 0,1,2,...: of one or two columns of integers, that may be an observation as well.
+
+    A table writes its integers one way, so names 0,1 above real numbers are told by the point or the exponent below.
+    """
+    if first != [str(i) for i in range(len(first))]:
+        return False
+    if len(first) < 3 and all(cell.strip().lstrip("+-").isdecimal() for cell in second):
+        raise ValueError(
+            f"expected names or numbers in the first line of {path}, came {','.join(first)}, which may be either: "
+            f"write a line of names such as {','.join(f'x{i}' for i in range(len(first)))} above the numbers"
+        )
+    return True
 
 
 def _is_number(cell: str) -> bool:
@@ -80,11 +98,22 @@ def _is_number(cell: str) -> bool:
 
 def _numbers(pandas: ModuleType, frame: Any, path: Path, start: int) -> store.Chunk:
     """The columns of a piece of the table as float32 [n, columns], and its labels."""
+    _check_names(frame.columns, path)
     labels = _labels(frame.pop(_LABEL), path, start) if _LABEL in frame.columns else None
     for column in frame.columns:
         _check_column(pandas, frame[column], path, start)
     with np.errstate(over="ignore"):
         return frame.to_numpy(np.float32), labels
+
+
+def _check_names(names: Any, path: Path) -> None:
+    """Refuse a column without a name, which is most often the index that pandas writes."""
+    for number, name in enumerate(map(str, names), 1):
+        if not name.strip() or name.startswith("Unnamed: "):
+            raise ValueError(
+                f"expected a name above each column of {path}, came none above column {number}: name it, or if it is an index "
+                "write the table without it, frame.to_csv(path, index=False)"
+            )
 
 
 def _labels(column: Any, path: Path, start: int) -> np.ndarray:
