@@ -1,12 +1,13 @@
 """Named sets: splits as published, hashes that are checked, and files that are missing."""
 
 import gzip
+import hashlib
 
 import numpy as np
 import pytest
 import torch
 
-from uncollapse.data import load, names
+from uncollapse.data import fetch, load, names
 from uncollapse.data.toys import GRID, GRID_SIGMA, RING, RING_SIGMA
 
 
@@ -46,9 +47,11 @@ def test_published_text_gives_the_same_bits(data_directory, offline):
 
 
 def test_flipped_byte_is_refused(data_directory, offline):
+    folder = offline / "mnist"
+    folder.mkdir()
     for path in (data_directory / "mnist").iterdir():
-        (offline / path.name).symlink_to(path)
-    labels = offline / "t10k-labels-idx1-ubyte.gz"
+        (folder / path.name).symlink_to(path)
+    labels = folder / "t10k-labels-idx1-ubyte.gz"
     content = bytearray(gzip.decompress(labels.read_bytes()))
     content[100] ^= 1
     labels.unlink()
@@ -60,10 +63,30 @@ def test_flipped_byte_is_refused(data_directory, offline):
 
 
 def test_file_cut_short_is_refused(offline):
-    whole = gzip.compress(bytes(1000))
-    (offline / "train-images-idx3-ubyte.gz").write_bytes(whole[:20])
+    (offline / "mnist").mkdir()
+    (offline / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(1000))[:20])
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz is broken .*: delete it to download it again"):
         load("mnist")
+
+
+def test_flat_file_of_another_set_is_passed_over(offline):
+    """Two sets share a name: each takes the file whose hash is its own, wherever it lies."""
+    clothes, digits = (
+        fetch.Remote(f, "x.gz", "http://x/", hashlib.sha256(f.encode()).hexdigest()) for f in ("clothes", "digits")
+    )
+    (offline / "x.gz").write_bytes(gzip.compress(b"digits"))
+    assert fetch.content(digits) == b"digits"
+    with pytest.raises(FileNotFoundError, match=rf"{offline}/x.gz is broken, or of another set\), and cannot be downloaded"):
+        fetch.content(clothes)
+    (fetch.cache() / "clothes").mkdir(parents=True)
+    (fetch.cache() / "clothes" / "x").write_bytes(b"clothes")
+    assert fetch.content(clothes) == b"clothes" and fetch.content(digits) == b"digits"
+
+
+def test_flat_file_cut_short_is_passed_over(offline):
+    (offline / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(1000))[:20])
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte.gz is broken, or of another set"):
+        load("fashion-mnist")
 
 
 @pytest.mark.parametrize("name", ["mnist", "mnist-static", "fashion-mnist"])

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,30 +47,58 @@ def cache() -> Path:
 
 def found(folder: str, *names: str) -> Path | None:
     """The first of these files that is there, in the sub-folder of a directory or flat in it."""
-    candidates = [place / name for top in directories() for place in (top / folder, top) for name in names]
-    return next((path for path in candidates if path.is_file()), None)
+    return next(_candidates(folder, *names), None)
 
 
 def content(remote: Remote) -> bytes:
     """The decompressed content of a published file, its hash checked.
 
+    Published sets share file names. So a file that lies flat in a directory is passed over as another set's if its hash does
+    not fit; one in the sub-folder is refused.
+
     Raises:
         FileNotFoundError: If it is not there and cannot be downloaded.
         ValueError: If it is broken, or its hash is another.
     """
-    path = located(remote)
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is broken ({error}): delete it to download it again") from error
+    other: list[Path] = []
+    for path in _candidates(remote.folder, *_names(remote)):
+        if path.parent.name == remote.folder or _fits(path, remote):
+            break
+        other.append(path)
+    else:
+        path = _downloaded(remote, other)
+    data = _decompressed(path)
     check(data, remote.sha256, path)
     return data
 
 
 def located(remote: Remote) -> Path:
     """Where a published file lies, after a download if need be."""
-    path = found(remote.folder, remote.name, remote.name.removesuffix(".gz"))
+    path = found(remote.folder, *_names(remote))
     return path if path is not None else _downloaded(remote)
+
+
+def _names(remote: Remote) -> tuple[str, str]:
+    return remote.name, remote.name.removesuffix(".gz")
+
+
+def _candidates(folder: str, *names: str) -> Iterator[Path]:
+    paths = (place / name for top in directories() for place in (top / folder, top) for name in names)
+    return (path for path in paths if path.is_file())
+
+
+def _fits(path: Path, remote: Remote) -> bool:
+    try:
+        return hashlib.sha256(_decompressed(path)).hexdigest() == remote.sha256
+    except ValueError:
+        return False
+
+
+def _decompressed(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is broken ({error}): delete it to download it again") from error
 
 
 def check(data: bytes, sha256: str, path: Path) -> None:
@@ -85,7 +114,8 @@ def check(data: bytes, sha256: str, path: Path) -> None:
         )
 
 
-def _downloaded(remote: Remote) -> Path:
+def _downloaded(remote: Remote, other: Sequence[Path] = ()) -> Path:
+    passed = f" ({', '.join(map(str, other))} is broken, or of another set)" if other else ""
     looked = ", ".join(str(directory) for directory in directories())
     try:
         fetcher = pooch.HTTPDownloader(timeout=20)
@@ -94,7 +124,7 @@ def _downloaded(remote: Remote) -> Path:
         )
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"{remote.folder}/{remote.name} is not in {looked}, and cannot be downloaded from {remote.url} "
+            f"{remote.folder}/{remote.name} is not in {looked}{passed}, and cannot be downloaded from {remote.url} "
             f"({type(error).__name__}): UNCOLLAPSE_DATA can name a directory that holds it"
         ) from error
     return Path(kept)
