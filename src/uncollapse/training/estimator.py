@@ -1,16 +1,20 @@
 """scikit-learn's conventions: fit, transform and score on arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from uncollapse import noise
 from uncollapse.data import from_arrays
+from uncollapse.data.counter import permutation
+from uncollapse.distributions import Likelihood
 from uncollapse.evaluation import log_likelihood
 from uncollapse.training.fit import fit
 from uncollapse.training.recipe import Recipe
@@ -39,21 +43,33 @@ class Estimator(TransformerMixin, BaseEstimator):
         self.recipe, self.options, self.steps, self.seed = recipe, options, steps, seed
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Train on observations X [N, ...]; a tenth of them chooses the best weights."""
+        """Train on nine tenths of the observations X [N, ...]; the other tenth, drawn by the seed, chooses the best weights.
+
+        Raises:
+            ValueError: If there are fewer than two, or the likelihood gives no density to them.
+        """
         length = [] if self.steps is None else ["--steps", str(self.steps)]
         recipe = Recipe.read(self.recipe, [*self.options, *length, "--seed", str(self.seed)])
-        data = from_arrays(np.asarray(X), seed=self.seed)
-        self.model_ = recipe.model(data.shape)
-        fit(recipe.procedure(self.model_), data, recipe.training, recipe.optimizer, recipe.machine)
+        x = np.atleast_1d(np.asarray(X))
+        if len(x) < 2:
+            raise ValueError(f"expected at least 2 observations to fit, came {len(x)}: give more, a tenth is for validation")
+        chosen, rest = np.split(permutation(len(x), self.seed), [max(1, len(x) // 10)])
+        data = from_arrays(x[rest], valid=x[chosen], test=x[chosen], name="X")
+        model = recipe.model(data.shape)
+        with _advising(model.likelihood):
+            fit(recipe.procedure(model), data, recipe.training, recipe.optimizer, recipe.machine)
+        self.model_ = model
         self.n_features_in_ = int(np.prod(data.shape))
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Posterior means: X [N, ...] to [N, L]."""
+        check_is_fitted(self)
         return self.model_.encode(self._observations(X)).cpu().numpy()
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Means of p(x|z): Z [N, L] to [N, ...]."""
+        check_is_fitted(self)
         return self.model_.decode(self._tensor(Z)).cpu().numpy()
 
     def score(self, X: ArrayLike, y: Any = None, samples: int = 100) -> float:
@@ -62,19 +78,36 @@ class Estimator(TransformerMixin, BaseEstimator):
 
     def score_samples(self, X: ArrayLike, samples: int = 100) -> np.ndarray:
         """log p(x) of each observation in nats: X [N, ...] to [N]."""
+        check_is_fitted(self)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             noise.seed_step(self.seed, 0)
             return log_likelihood(self.model_, self._observations(X), samples).log_likelihoods.cpu().numpy()
 
     def sample(self, n: int = 1) -> np.ndarray:
         """n observations from the model: [n, ...]."""
+        check_is_fitted(self)
         return self.model_.sample(n).cpu().numpy()
 
     def _observations(self, X: ArrayLike) -> Tensor:
         x = self._tensor(X)
-        self.model_.likelihood.check(x)
+        with _advising(self.model_.likelihood):
+            self.model_.likelihood.check(x)
         return x
 
     def _tensor(self, X: ArrayLike) -> Tensor:
         like = next(self.model_.parameters())
         return torch.as_tensor(np.asarray(X)).to(like)
+
+
+@contextmanager
+def _advising(likelihood: Likelihood) -> Iterator[None]:
+    """Within it, data that do not fit are refused with what to write in Python: options on data have no say over an array."""
+    try:
+        yield
+    except ValueError as error:
+        instead = 'Estimator(options=["--likelihood", "Gaussian"]) for real numbers'
+        if likelihood.levels == 2:
+            instead += ", or give X > 0.5, which is binary"
+        if likelihood.instead not in str(error):
+            raise
+        raise ValueError(str(error).replace(likelihood.instead, instead)) from error
