@@ -1,4 +1,7 @@
-"""The door of the house: what arrays may come in, and what their numbers mean. Nothing is checked again behind it."""
+"""The door of the house: what arrays may come in, and what their numbers mean.
+
+Behind it only one thing is checked again: that a likelihood gives a density to the observations that it meets.
+"""
 
 from collections.abc import Iterator
 from math import prod
