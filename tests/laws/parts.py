@@ -87,8 +87,12 @@ LIKELIHOODS: dict[str, Callable[[int, Size], Likelihood]] = {
     "Bernoulli": partial(likelihoods.Bernoulli, network=small),
     "Categorical": partial(likelihoods.Categorical, network=small, levels=3),
     "DiscretizedLogistic": partial(likelihoods.DiscretizedLogistic, network=small, levels=4),
+    "PixelCNN": partial(likelihoods.PixelCNN, network=small, layers=2, maps=6, kernel=3, first=3, context=2),
+    "PixelCNN-levels": partial(likelihoods.PixelCNN, network=small, layers=1, maps=4, first=3, levels=3, skip=False),
     **{f"Gaussian-{name}": partial(likelihoods.Gaussian, network=small, sigma=sigma) for name, sigma in SIGMAS.items()},
 }
+WITHOUT_MEAN = {"PixelCNN", "PixelCNN-levels"}
+"""Likelihoods that have draws but no mean: reconstructions are drawn."""
 POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
     "Gaussian": partial(posteriors.Gaussian, network=affine),
     "Gaussian-limits": partial(posteriors.Gaussian, network=affine, limits=(-3.0, 1.0)),

@@ -7,6 +7,7 @@ from uncollapse.distributions.fields import bits_per_dim
 from uncollapse.distributions.flow_priors import AutoregressivePrior, CouplingPrior, SplinePrior
 from uncollapse.distributions.latent import LatentVariableModel
 from uncollapse.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic
+from uncollapse.distributions.pixelcnn import PixelCNN
 from uncollapse.distributions.posteriors import Free, FullGaussian, LogitNormal
 from uncollapse.distributions.priors import Mixture, Normal, Uniform
 from uncollapse.distributions.sigmas import FixedSigma, LearnedSigma, OptimalSigma, Sigma
@@ -34,6 +35,7 @@ __all__ = [
     "Mixture",
     "Normal",
     "OptimalSigma",
+    "PixelCNN",
     "Posterior",
     "Prior",
     "Sigma",

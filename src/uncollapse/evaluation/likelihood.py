@@ -198,9 +198,11 @@ def _admit(model: VAE, k: int, budget: int | None) -> None:
 
 
 def _width(model: VAE) -> int:
-    """How many numbers the decoder gives for one latent."""
-    networks = (part for part in model.likelihood.modules() if isinstance(part, Network))
-    return max([network.output.numel() for network in networks], default=model.likelihood.shape.numel())
+    """How many numbers the decoder gives for one latent, or holds at once where a part of it states that as its `width`."""
+    parts = list(model.likelihood.modules())
+    given = [part.output.numel() for part in parts if isinstance(part, Network)]
+    held = [int(part.width) for part in parts if hasattr(part, "width")]
+    return max([*given, *held], default=model.likelihood.shape.numel())
 
 
 @contextmanager
