@@ -24,7 +24,7 @@ from uncollapse.distributions import (
     sigmas,
 )
 from uncollapse.distributions.tractable import Location
-from uncollapse.networks import MLP, Bias, ConvDecoder, ConvEncoder, GatedMLP, Network
+from uncollapse.networks import MLP, Bias, ConvDecoder, ConvEncoder, GatedMLP, Network, SkipConvDecoder, SkipMLP
 from uncollapse.schedules import Schedule
 from uncollapse.vae import (
     ELBO,
@@ -61,6 +61,8 @@ NETWORKS: dict[str, tuple[Callable[[Size, Size], Network], Size, Size]] = {
     "Bias": (Bias, Size((3,)), Size((2,))),
     "ConvEncoder": (partial(ConvEncoder, width=4), Size((2, 8, 4)), Size((3,))),
     "ConvDecoder": (partial(ConvDecoder, width=4), Size((3,)), Size((2, 8, 4))),
+    "SkipMLP": (partial(SkipMLP, hidden=[6, 5], activation=nn.Tanh), Size((3,)), Size((2, 2))),
+    "SkipConvDecoder": (partial(SkipConvDecoder, width=4), Size((3,)), Size((2, 8, 4))),
 }
 SIGMAS: dict[str, Callable[[Size], Sigma]] = {
     "FixedSigma": partial(sigmas.FixedSigma, value=0.7),

@@ -3,5 +3,17 @@
 from uncollapse.networks.base import Factory, Network
 from uncollapse.networks.conv import ConvDecoder, ConvEncoder
 from uncollapse.networks.mlp import MLP, Bias, GatedLinear, GatedMLP
+from uncollapse.networks.skip import SkipConvDecoder, SkipMLP
 
-__all__ = ["MLP", "Bias", "ConvDecoder", "ConvEncoder", "Factory", "GatedLinear", "GatedMLP", "Network"]
+__all__ = [
+    "MLP",
+    "Bias",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Factory",
+    "GatedLinear",
+    "GatedMLP",
+    "Network",
+    "SkipConvDecoder",
+    "SkipMLP",
+]

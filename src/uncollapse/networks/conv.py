@@ -8,7 +8,7 @@ from torch import Size, Tensor, nn
 from uncollapse.networks.base import Network, widths
 
 
-def _quarter(shape: Size, side: str) -> tuple[int, int]:
+def quarter(shape: Size, side: str) -> tuple[int, int]:
     """Height and width after two halvings."""
     if len(shape) < 3 or shape[-1] % 4 or shape[-2] % 4:
         raise ValueError(
@@ -39,6 +39,7 @@ class ConvEncoder(Network):
         super().__init__(input, output)
         height, breadth = _quarter(self.input, "input")
         widths([width])
+        height, breadth = quarter(self.input, "input")
         self.layers = nn.Sequential(
             nn.Conv2d(prod(self.input[:-2]), width, 4, stride=2, padding=1),
             nn.SiLU(),
@@ -77,6 +78,7 @@ class ConvDecoder(Network):
         super().__init__(input, output)
         widths([width])
         self.start = Size((2 * width, *_quarter(self.output, "output")))
+        self.start = Size((2 * width, *quarter(self.output, "output")))
         self.affine = nn.Linear(prod(input), prod(self.start))
         self.layers = nn.Sequential(
             nn.Conv2d(2 * width, 2 * width, 3, padding=1),
