@@ -24,7 +24,17 @@ from uncollapse.distributions import (
     sigmas,
 )
 from uncollapse.distributions.tractable import Location
-from uncollapse.networks import MLP, Bias, ConvDecoder, ConvEncoder, GatedMLP, Network, SkipConvDecoder, SkipMLP
+from uncollapse.networks import (
+    MLP,
+    Bias,
+    ConvDecoder,
+    ConvEncoder,
+    GatedMLP,
+    Network,
+    RecurrentEncoder,
+    SkipConvDecoder,
+    SkipMLP,
+)
 from uncollapse.schedules import Schedule
 from uncollapse.vae import (
     ELBO,
@@ -61,6 +71,7 @@ NETWORKS: dict[str, tuple[Callable[[Size, Size], Network], Size, Size]] = {
     "Bias": (Bias, Size((3,)), Size((2,))),
     "ConvEncoder": (partial(ConvEncoder, width=4), Size((2, 8, 4)), Size((3,))),
     "ConvDecoder": (partial(ConvDecoder, width=4), Size((3,)), Size((2, 8, 4))),
+    "RecurrentEncoder": (partial(RecurrentEncoder, levels=4, hidden=5, embedding=3), Size((6,)), Size((4,))),
     "SkipMLP": (partial(SkipMLP, hidden=[6, 5], activation=nn.Tanh), Size((3,)), Size((2, 2))),
     "SkipConvDecoder": (partial(SkipConvDecoder, width=4), Size((3,)), Size((2, 8, 4))),
 }
@@ -91,9 +102,13 @@ LIKELIHOODS: dict[str, Callable[[int, Size], Likelihood]] = {
     "DiscretizedLogistic": partial(likelihoods.DiscretizedLogistic, network=small, levels=4),
     "PixelCNN": partial(likelihoods.PixelCNN, network=small, layers=2, maps=6, kernel=3, first=3, context=2),
     "PixelCNN-levels": partial(likelihoods.PixelCNN, network=small, layers=1, maps=4, first=3, levels=3, skip=False),
+    "Recurrent": partial(likelihoods.Recurrent, levels=3, hidden=4, embedding=3, word_dropout=0.5),
+    "Recurrent-GRU": partial(
+        likelihoods.Recurrent, levels=3, hidden=4, embedding=3, cell=nn.GRU, layers=2, skip=True, ends=False
+    ),
     **{f"Gaussian-{name}": partial(likelihoods.Gaussian, network=small, sigma=sigma) for name, sigma in SIGMAS.items()},
 }
-WITHOUT_MEAN = {"PixelCNN", "PixelCNN-levels"}
+WITHOUT_MEAN = {"PixelCNN", "PixelCNN-levels", "Recurrent", "Recurrent-GRU"}
 """Likelihoods that have draws but no mean: reconstructions are drawn."""
 POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
     "Gaussian": partial(posteriors.Gaussian, network=affine),

@@ -10,6 +10,7 @@ from uncollapse.distributions.likelihoods import Bernoulli, Categorical, Discret
 from uncollapse.distributions.pixelcnn import PixelCNN
 from uncollapse.distributions.posteriors import Free, FullGaussian, LogitNormal
 from uncollapse.distributions.priors import Mixture, Normal, Uniform
+from uncollapse.distributions.recurrent import Recurrent
 from uncollapse.distributions.sigmas import FixedSigma, LearnedSigma, OptimalSigma, Sigma
 from uncollapse.distributions.tractable import Location
 from uncollapse.distributions.vamp import VampPrior
@@ -38,6 +39,7 @@ __all__ = [
     "PixelCNN",
     "Posterior",
     "Prior",
+    "Recurrent",
     "Sigma",
     "SplinePrior",
     "Uniform",

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 from uncollapse.distributions.conditional import Likelihood
 from uncollapse.distributions.fields import BernoulliField, LevelsField, LogisticField, NormalField
 from uncollapse.distributions.pixelcnn import PixelCNN as PixelCNN
+from uncollapse.distributions.recurrent import Recurrent as Recurrent
 from uncollapse.distributions.sigmas import LearnedSigma, Sigma
 from uncollapse.networks import Factory
 

@@ -3,6 +3,7 @@
 from uncollapse.networks.base import Factory, Network
 from uncollapse.networks.conv import ConvDecoder, ConvEncoder
 from uncollapse.networks.mlp import MLP, Bias, GatedLinear, GatedMLP
+from uncollapse.networks.recurrent import RecurrentEncoder
 from uncollapse.networks.skip import SkipConvDecoder, SkipMLP
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "GatedLinear",
     "GatedMLP",
     "Network",
+    "RecurrentEncoder",
     "SkipConvDecoder",
     "SkipMLP",
 ]
