@@ -30,6 +30,7 @@ class Data:
         own: The splits that the data came with; the others were drawn from the train split.
         order: Where splits were drawn, how to put all rows back into the order that they came in: for each, its number among
             the rows of train, valid and test, one split after another. None: that is their order.
+        words: Of sentences, the word of each token, the end and the unknown word first; None for other data.
 
     Example:
         >>> from uncollapse.data import load
@@ -46,6 +47,7 @@ class Data:
     dequantized: int | None = None
     own: tuple[str, ...] = SPLITS
     order: np.ndarray | None = field(default=None, repr=False, compare=False)
+    words: tuple[str, ...] | None = None
 
     @property
     def shape(self) -> Size:

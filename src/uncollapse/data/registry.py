@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from uncollapse.data import files, folders, images, stochastic, tables, toys
+from uncollapse.data import files, folders, images, sequences, stochastic, tables, text, toys
 from uncollapse.data.dataset import Data
 
 NAMED: dict[str, tuple[Callable[[int], Data], str]] = {
@@ -17,6 +17,8 @@ NAMED: dict[str, tuple[Callable[[int], Data], str]] = {
     "grid": (toys.grid, "25 Gaussians on a grid in the plane"),
     "two-moons": (toys.two_moons, "two half circles that interlock in the plane"),
     "swiss-roll": (toys.swiss_roll, "a spiral in the plane"),
+    "sequences": (sequences.sequences, "14,000 sequences of 10 out of 200 words, by an LSTM with a known latent in the plane"),
+    "coco-captions": (text.coco_captions, "20,000 captions of images, words between blanks"),
 }
 """Named data sets: from the seed to the data, and what they are."""
 
@@ -25,6 +27,8 @@ READERS: dict[str, Callable[[Path, int], Data]] = {
     ".npz": files.npz,
     ".csv": tables.csv,
     ".parquet": tables.parquet,
+    ".txt": text.lines,
+    ".gz": text.lines,
 }
 """Files by their ending."""
 
@@ -40,16 +44,22 @@ def names() -> dict[str, str]:
 
 
 def load(
-    name: str = "digits", binarize: Literal["none", "static", "dynamic"] = "none", dequantize: bool = False, seed: int = 0
+    name: str = "digits",
+    binarize: Literal["none", "static", "dynamic"] = "none",
+    dequantize: bool = False,
+    seed: int = 0,
+    length: int | None = None,
 ) -> Data:
     """Load a data set.
 
     Args:
-        name: A named data set (`names` lists them), or the path of a folder of images, a .npy, .npz, .csv or .parquet file.
+        name: A named data set (`names` lists them), or the path of a folder of images, a .npy, .npz, .csv, .parquet, .txt or
+            .txt.gz file (a sentence a line).
         binarize: How to make bits of values in [0, 1]: "none"; "static", once, from the seed; "dynamic", the train split at
             each reading anew, valid and test once, from a seed that never changes.
         dequantize: Whether to add uniform noise to discrete values, so that they are real numbers.
         seed: Of toy densities, of static binarisation, and of the splits of the user's own files.
+        length: Of sentences, how many words there is room for; a longer one is refused. None: as many as the longest has.
 
     Raises:
         FileNotFoundError: If a file is missing, or cannot be downloaded.
@@ -64,6 +74,8 @@ def load(
     if binarize != "none" and dequantize:
         raise ValueError("expected binarize or dequantize, came both: choose bits or real numbers")
     data = NAMED[name][0](seed) if name in NAMED else _own(name, seed)
+    if length is not None:
+        data = text.of_length(data, length)
     if binarize != "none":
         return stochastic.binarized(data, binarize, seed)
     return stochastic.dequantized(data) if dequantize else data

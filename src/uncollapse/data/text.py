@@ -1,0 +1,153 @@
+"""Sentences as sequences of tokens: text files, a sentence a line, its words between blanks."""
+
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uncollapse.data import fetch
+from uncollapse.data.counter import permutation
+from uncollapse.data.dataset import SPLITS, Data
+from uncollapse.data.source import Source
+
+END, UNKNOWN = "<end>", "<unknown>"
+"""The words of tokens 0, which ends a sentence and fills what is left of its length, and 1."""
+
+
+def from_sentences(
+    train: Iterable[str],
+    valid: Iterable[str] | None = None,
+    test: Iterable[str] | None = None,
+    words: int | None = None,
+    name: str = "sentences",
+    seed: int = 0,
+) -> Data:
+    """Data from sentences, words between blanks: tokens k as k / (n - 1), n the size of the vocabulary.
+
+    The vocabulary is that of the train split, the most frequent words first; any other word is unknown. A split that is not
+    given is a tenth of the train split, drawn by the seed. A sequence has room for the longest sentence and its end.
+
+    Args:
+        train: Sentences to learn from; those without a word are left out.
+        valid: Sentences to choose by.
+        test: Sentences to report on.
+        words: How many words to know at most; None: all of the train split.
+        name: What to call the data set.
+        seed: Of the splits that are not given.
+
+    Raises:
+        ValueError: If a split has no sentences, or too few to split.
+
+    Example:
+        >>> data = from_sentences(["a cat", "a dog", "a"], ["a bird"], ["the dog barks"])
+        >>> data.words, data.shape
+        (('<end>', '<unknown>', 'a', 'cat', 'dog'), torch.Size([4]))
+        >>> sentences(data.test.all(), data.words)
+        ['<unknown> dog <unknown>']
+    """
+    came = {"train": train, "valid": valid, "test": test}
+    split = _completed(
+        {s: [w for w in map(str.split, lines) if w] for s, lines in came.items() if lines is not None}, name, seed
+    )
+    counts = Counter(word for sentence in split["train"] for word in sentence)
+    known = (END, UNKNOWN, *sorted(counts, key=lambda word: (-counts[word], word))[:words])
+    number, room = {word: k for k, word in enumerate(known)}, 1 + max(len(s) for rows in split.values() for s in rows)
+    sources: dict[str, Any] = {}
+    for part, rows in split.items():
+        k = np.zeros((len(rows), room), np.int32)
+        for row, sentence in zip(k, rows, strict=True):
+            row[: len(sentence)] = [number.get(word, 1) for word in sentence]
+        sources[part] = Source(torch.from_numpy(k), None, 1 / (len(known) - 1))
+    return Data(name, **sources, levels=len(known), words=known)
+
+
+def sentences(x: Tensor, words: Sequence[str]) -> list[str]:
+    """Sequences [N, T] of values k / (n - 1) as text, each up to its end."""
+    k = (x * (len(words) - 1)).round().long().tolist()
+    return [" ".join(words[token] for token in row[: [*row, 0].index(0)]) for row in k]
+
+
+def of_length(data: Data, length: int) -> Data:
+    """Sentences with room for so many words and the end.
+
+    Raises:
+        ValueError: If the data are no sentences, or one of them is longer.
+
+    Example:
+        >>> data = from_sentences(["a cat", "a dog"], ["a"], ["a"])
+        >>> of_length(data, 5).shape
+        torch.Size([6])
+    """
+    if data.words is None:
+        raise ValueError(f"expected sentences where a length is stated, came {data.name}: leave length out")
+    longest = {split: _longest(data.split(split)) for split in SPLITS}
+    if (most := max(longest.values())) > length:
+        split = max(longest, key=lambda split: longest[split])
+        raise ValueError(
+            f"expected sentences of at most {length} words in {data.name}, came one of {most} in the {split} split: write "
+            f"length {most} or leave it out, or shorten it"
+        )
+    room = length + 1 - data.shape[0]
+    return data.mapped(lambda split, source: Source(F.pad(_held(source), (0, room)), source.labels, source.scale))
+
+
+def lines(path: Path, seed: int) -> Data:
+    """Sentences from a .txt or .txt.gz file, one a line."""
+    return from_sentences(_read(path), name=path.name.removesuffix(".gz").removesuffix(".txt"), seed=seed)
+
+
+def coco_captions(seed: int = 0) -> Data:
+    """10,000 captions of images, a tenth of which is the valid split, and 10,000 for testing: a benchmark of text generation.
+
+    References:
+        Chen et al. (2015), Microsoft COCO Captions; in this selection Zhu et al. (2018), Texygen.
+    """
+    found = [fetch.found("text", f"coco_captions.{split}.txt.gz") for split in ("train", "test")]
+    if None in found:
+        looked = ", ".join(map(str, fetch.directories()))
+        raise FileNotFoundError(
+            f"coco_captions.train.txt.gz and coco_captions.test.txt.gz are not in {looked}: UNCOLLAPSE_DATA can name a "
+            "directory that holds them in its folder text"
+        )
+    train, test = (_read(path) for path in found if path is not None)
+    return replace(from_sentences(train, test=test, seed=0), name="coco-captions")
+
+
+def _longest(source: Source) -> int:
+    return int((_held(source) != 0).sum(1).max())
+
+
+def _held(source: Source) -> Tensor:
+    assert isinstance(source.values, Tensor)
+    return source.values
+
+
+def _completed(split: dict[str, list[list[str]]], name: str, seed: int) -> dict[str, list[list[str]]]:
+    """All three splits, each missing one a tenth of the train split, at least one sentence."""
+    missing = [s for s in SPLITS if s not in split]
+    n = len(split["train"])
+    if n <= len(missing) or not all(split.values()):
+        came = ", ".join(f"{s} {len(rows)}" for s, rows in split.items())
+        raise ValueError(f"expected sentences in each split of {name}, and enough to draw {missing or 'none'}, came {came}")
+    tenth, order = max(1, n // 10), permutation(n, seed)
+    parts = np.split(order, [tenth * (i + 1) for i in range(len(missing))])
+    drawn = {s: [split["train"][i] for i in part] for s, part in zip([*missing, "train"], parts, strict=True)}
+    return {s: split[s] if s in split and s != "train" else drawn[s] for s in SPLITS}
+
+
+def _read(path: Path) -> list[str]:
+    if not path.name.lower().endswith((".txt", ".txt.gz")):
+        raise ValueError(f"expected a .txt or .txt.gz file with a sentence a line, came {path}: convert it first")
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if path.suffix.lower() == ".gz" else data).decode("utf-8-sig").splitlines()
+    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as text ({error}): write it again in UTF-8, a sentence a line") from error

@@ -1,0 +1,95 @@
+"""Sentences and synthetic sequences: vocabulary, splits, room, and an oracle whose masses are exact."""
+
+import gzip
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from uncollapse.data import from_sentences, load, sentences
+from uncollapse.data.sequences import Oracle
+
+
+def test_vocabulary_is_that_of_the_train_split() -> None:
+    """The most frequent first, ties by the alphabet; other words are unknown; the rest of a row is the end."""
+    data = from_sentences(["b a", "b c", "b"], ["a d"], ["c b a b"])
+    assert data.words == ("<end>", "<unknown>", "b", "a", "c") and data.levels == 5
+    assert (data.valid.values[0].tolist(), data.test.values[0].tolist()) == ([3, 1, 0, 0, 0], [4, 2, 3, 2, 0])
+    assert sentences(data.test.all(), data.words) == ["c b a b"]
+    assert from_sentences(["b a", "b c", "b"], ["a"], ["a"], words=1).words == ("<end>", "<unknown>", "b")
+
+
+@pytest.mark.parametrize("ending", [".txt", ".txt.gz"])
+def test_files_are_split_by_the_seed(tmp_path: Path, ending: str) -> None:
+    """A sentence a line; a tenth each for valid and test; every sentence in one split; the blank line left out."""
+    written = [f"word{i} is number {i}" for i in range(50)]
+    content = "\n".join([*written, "", " "]).encode()
+    path = tmp_path / f"own{ending}"
+    path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    data = load(str(path))
+    assert (data.name, [len(s) for s in (data.train, data.valid, data.test)]) == ("own", [40, 5, 5])
+    assert set(sentences(data.train.all(), data.words)) < set(written)
+    assert sentences(data.valid.all(), data.words)[0] == "<unknown> is number <unknown>"
+    again = load(str(path), seed=1)
+    assert set(sentences(again.train.all(), again.words)) != set(sentences(data.train.all(), data.words))
+
+
+def test_length_makes_room_or_refuses(tmp_path: Path) -> None:
+    """Room for so many words and the end; a longer sentence is told with its length and split, other data at all."""
+    path = tmp_path / "own.txt"
+    path.write_text("a b c\n" * 10)
+    assert load(str(path)).shape == (4,) and load(str(path), length=7).shape == (8,)
+    assert load(str(path), length=3).shape == (4,)
+    with pytest.raises(ValueError, match="at most 2 words in own, came one of 3 in the train split: write length 3"):
+        load(str(path), length=2)
+    with pytest.raises(ValueError, match="expected sentences where a length is stated, came digits"):
+        load("digits", length=5)
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8, a broken archive, another archive, and no sentences at all."""
+    for name, content, message in (
+        ("a.txt", b"\xff\xfe\xff", "cannot be read as text"),
+        ("a.txt.gz", b"plain", "cannot be read as text"),
+        ("a.tar.gz", b"plain", "expected a .txt or .txt.gz file"),
+        ("b.txt", b"\n\n", "expected sentences in each split of b"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            load(str(tmp_path / name))
+
+
+def test_captions_are_found(data_directory: Path) -> None:
+    """9,000, 1,000 and 10,000 captions, none with an unknown word in the train split."""
+    data = load("coco-captions")
+    assert [len(s) for s in (data.train, data.valid, data.test)] == [9_000, 1_000, 10_000]
+    assert int((data.train.values == 1).sum()) == 0 < int((data.test.values == 1).sum())
+    assert sentences(data.test.batch(torch.tensor([0])), data.words)[0].endswith(".")
+
+
+def test_oracle_sums_to_one_and_draws_what_it_says() -> None:
+    """All 27 sequences of length 3 over 3 words at one z: masses sum to 1, and 20000 draws have them at 6 standard errors."""
+    oracle = Oracle(words=3, length=3, hidden=4)
+    every = np.array(list(product((1, 2, 3), repeat=3)))
+    k, z = oracle.sample(np.random.default_rng(0), 20_000)
+    assert np.exp(oracle.log_prob(every, z[:1].repeat(27, 0))).sum() == pytest.approx(1.0, abs=1e-12)
+    for sequence in every:
+        p = np.exp(oracle.log_prob(sequence[None].repeat(len(z), 0), z))
+        draws = (k == sequence).all(1) - p
+        assert abs(draws.mean()) < 6 * draws.std() / len(z) ** 0.5
+
+
+def test_synthetic_sequences_know_their_latent() -> None:
+    """The same by the same seed; no end before the last; z tells about x: log p(x|z) lies more than a nat above the mean over
+    other latents."""
+    data = load("sequences")
+    again, _ = Oracle().sample(np.random.default_rng([0, 2]), 2_000)
+    assert torch.equal(data.test.values, torch.from_numpy(again).int())
+    assert (data.shape, data.levels, int(data.train.values.min()), int(data.train.values.max())) == ((10,), 201, 1, 200)
+    oracle = Oracle()
+    k, z = oracle.sample(np.random.default_rng(3), 30)
+    pairs = oracle.log_prob(k.repeat(30, 0), np.tile(z, (30, 1))).reshape(30, 30)
+    information = (np.diag(pairs) - np.log(np.exp(pairs).mean(1))).mean()
+    assert 1.0 < information < np.log(30)
