@@ -37,9 +37,8 @@ class ConvEncoder(Network):
 
     def __init__(self, input: Size, output: Size, width: int = 32):
         super().__init__(input, output)
-        height, breadth = _quarter(self.input, "input")
-        widths([width])
         height, breadth = quarter(self.input, "input")
+        widths([width])
         self.layers = nn.Sequential(
             nn.Conv2d(prod(self.input[:-2]), width, 4, stride=2, padding=1),
             nn.SiLU(),
@@ -77,7 +76,6 @@ class ConvDecoder(Network):
     def __init__(self, input: Size, output: Size, width: int = 32):
         super().__init__(input, output)
         widths([width])
-        self.start = Size((2 * width, *_quarter(self.output, "output")))
         self.start = Size((2 * width, *quarter(self.output, "output")))
         self.affine = nn.Linear(prod(input), prod(self.start))
         self.layers = nn.Sequential(
