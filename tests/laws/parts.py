@@ -12,17 +12,20 @@ from uncollapse.distributions import (
     ChainPosterior,
     ChainPrior,
     CouplingPrior,
+    Density,
     Likelihood,
     Posterior,
     Prior,
     Sigma,
     SplinePrior,
     VampPrior,
+    flows,
     likelihoods,
     posteriors,
     priors,
     sigmas,
 )
+from uncollapse.distributions.flows import Transforms
 from uncollapse.distributions.tractable import Location
 from uncollapse.networks import (
     MLP,
@@ -110,6 +113,16 @@ LIKELIHOODS: dict[str, Callable[[int, Size], Likelihood]] = {
 }
 WITHOUT_MEAN = {"PixelCNN", "PixelCNN-levels", "Recurrent", "Recurrent-GRU"}
 """Likelihoods that have draws but no mean: reconstructions are drawn."""
+NETWORKED: dict[str, Any] = {"context": 3, "hidden": [6], "activation": nn.Tanh}
+TRANSFORMS: dict[str, Callable[[int, int], Transforms]] = {
+    "Planar": flows.Planar,
+    "Radial": flows.Radial,
+    "IAF": partial(flows.IAF, **NETWORKED),
+    "MAF": partial(flows.MAF, **NETWORKED),
+    "Coupling": partial(flows.Coupling, **NETWORKED),
+    "Spline": partial(flows.Spline, **NETWORKED, bins=4),
+    "Spline-autoregressive": partial(flows.Spline, **NETWORKED, bins=4, autoregressive=True),
+}
 POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
     "Gaussian": partial(posteriors.Gaussian, network=affine),
     "Gaussian-limits": partial(posteriors.Gaussian, network=affine, limits=(-3.0, 1.0)),
@@ -119,6 +132,12 @@ POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
     "ChainPosterior": partial(
         ChainPosterior, first=gaussian, then=partial(posteriors.Gaussian, network=small), network=affine, context=2
     ),
+    **{
+        f"Flow-{name}": partial(posteriors.Flow, network=affine, transform=transform, transforms=2)
+        for name, transform in TRANSFORMS.items()
+    },
+    "Hierarchical": partial(posteriors.Hierarchical, network=affine, auxiliary=small, context=3),
+    "SemiImplicit": partial(posteriors.SemiImplicit, network=affine, mixing=small, context=3, noise_features=2, j=5),
 }
 BOUNDS: dict[str, Callable[[VAE], Bound]] = {
     "ELBO": ELBO,
@@ -141,11 +160,20 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "sigma": (SIGMAS, Callable[[Size], Sigma]),
     "prior": (PRIORS, Callable[[int], Prior]),
     "likelihood": (LIKELIHOODS, Callable[[int, Size], Likelihood]),
+    "transform": (TRANSFORMS, Callable[[int, int], Transforms]),
     "posterior": (POSTERIORS, Callable[[int, Size], Posterior]),
     "objective": (OBJECTIVES, Callable[[Any], Objective]),
     "procedure": (PROCEDURES, Callable[[Objective], Procedure]),
 }
 """Every row, and the annotation under which the command line builds it."""
+
+
+EXACT = [name for name, row in POSTERIORS.items() if row(LATENT, Size((3,))).density is Density.EXACT]
+"""The posteriors that know their own density."""
+
+
+RICH = [name for name in POSTERIORS if name.startswith("Flow") or name not in EXACT]
+"""Flows and mixtures, with laws in test_flows.py and test_mixed_posteriors.py; beside the normal prior alone in `pairs`."""
 
 
 def bounded(part: Prior | Posterior) -> bool:
@@ -157,7 +185,7 @@ def pairs() -> list[tuple[str, str]]:
     """The priors and posteriors that live on the same support."""
     on_interval, refused = {"Uniform", "LogitNormal"}, {("VampPrior", "Free")}
     every = [(p, q) for p in PRIORS for q in POSTERIORS if (p in on_interval) == (q in on_interval)]
-    return [pair for pair in every if pair not in refused]
+    return [(p, q) for p, q in every if (p, q) not in refused and (q not in RICH or p == "Normal")]
 
 
 def prior(name: str, features: int = LATENT) -> Prior:
@@ -185,6 +213,8 @@ def given(kind: str, name: str) -> tuple[Any, ...]:
             return (Size((3,)),)
         case "prior":
             return (LATENT,)
+        case "transform":
+            return (LATENT, 2)
         case "objective":
             return (Location(LATENT),) if name == "LogLikelihood" else (vae(),)
         case "procedure":

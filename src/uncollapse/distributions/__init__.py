@@ -1,12 +1,14 @@
 """Distributions: p(z), p(x|z) and q(z|x), modules that return a torch Distribution."""
 
-from uncollapse.distributions import likelihoods, posteriors, priors
+from uncollapse.distributions import flows, likelihoods, posteriors, priors
 from uncollapse.distributions.chain import Chain, ChainPosterior, ChainPrior
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
+from uncollapse.distributions.draws import draw
 from uncollapse.distributions.fields import bits_per_dim
 from uncollapse.distributions.flow_priors import AutoregressivePrior, CouplingPrior, SplinePrior
 from uncollapse.distributions.latent import LatentVariableModel
 from uncollapse.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic
+from uncollapse.distributions.mixed_posteriors import Hierarchical, SemiImplicit
 from uncollapse.distributions.pixelcnn import PixelCNN
 from uncollapse.distributions.posteriors import Free, FullGaussian, LogitNormal
 from uncollapse.distributions.priors import Mixture, Normal, Uniform
@@ -28,6 +30,7 @@ __all__ = [
     "FixedSigma",
     "Free",
     "FullGaussian",
+    "Hierarchical",
     "LatentVariableModel",
     "LearnedSigma",
     "Likelihood",
@@ -40,11 +43,14 @@ __all__ = [
     "Posterior",
     "Prior",
     "Recurrent",
+    "SemiImplicit",
     "Sigma",
     "SplinePrior",
     "Uniform",
     "VampPrior",
     "bits_per_dim",
+    "draw",
+    "flows",
     "likelihoods",
     "posteriors",
     "priors",

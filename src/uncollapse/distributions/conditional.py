@@ -97,8 +97,9 @@ class Posterior(Part, Conditional):
     """
 
     given: ClassVar[tuple[str, ...]] = ("features", "shape")
-    density: ClassVar[Density] = Density.EXACT
+    density: Density = Density.EXACT
     support: Constraint = constraints.real
+    self_contained: bool = True  # q depends on its parameters [B, P] alone: `at` has no weights of its own
 
     def __init__(self, features: int, shape: Size):
         super().__init__()

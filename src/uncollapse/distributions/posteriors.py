@@ -11,6 +11,10 @@ from torch.distributions import Distribution, constraints
 
 from uncollapse.distributions.conditional import Posterior
 from uncollapse.distributions.densities import CholeskyNormal, DiagonalNormal, SqueezedNormal
+from uncollapse.distributions.draws import draw
+from uncollapse.distributions.flow_posteriors import Flow as Flow
+from uncollapse.distributions.mixed_posteriors import Hierarchical as Hierarchical
+from uncollapse.distributions.mixed_posteriors import SemiImplicit as SemiImplicit
 from uncollapse.networks import Factory
 
 
@@ -184,7 +188,7 @@ class Free(Posterior):
         self.whole_batch = True  # one criterion of convergence for the batch
         self.family = family(features, Size(shape)).requires_grad_(False)
         self.tolerance, self.rate, self.window, self.limit = tolerance, rate, window, limit
-        self.support = self.family.support
+        self.support, self.density = self.family.support, self.family.density
         self.log_joint: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def attach(self, log_joint: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -214,8 +218,8 @@ class Free(Posterior):
         if self.log_joint is None:
             raise ValueError("Free ascends the ELBO of a model: hand it to VAE(prior, likelihood, posterior) first")
         q = self.family.at(parameters)
-        z = q.rsample(Size((1,)))
-        elbo = (self.log_joint(x, z) - q.log_prob(z)).sum()
+        z, log_q = draw(q, Size((1,)))
+        elbo = (self.log_joint(x, z) - log_q).sum()
         parameters.grad = torch.autograd.grad(elbo, parameters)[0]
         ascent.step()
         return elbo.detach()

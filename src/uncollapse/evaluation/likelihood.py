@@ -12,7 +12,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Density, bits_per_dim
+from uncollapse.distributions import Density, bits_per_dim, draw
 from uncollapse.evaluation.proposals import FromPosterior, Proposal
 from uncollapse.memory import keep_pages
 from uncollapse.networks import Network
@@ -160,11 +160,11 @@ class _Sampler:
         return reduce(_Sums.plus, (self.draw(x, r, size) for size in sizes))
 
     def draw(self, x: Tensor, r: Distribution, n: int) -> _Sums:
-        z = r.sample(Size((n,) if r.batch_shape else (n, len(x))))
+        z, log_r = draw(r, Size((n,) if r.batch_shape else (n, len(x))))
         with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
             p = self.model.likelihood(z)
         fit = p.log_prob(x)
-        return _Sums.of((fit + self.prior.log_prob(z) - r.log_prob(z)).double(), fit.double())
+        return _Sums.of((fit + self.prior.log_prob(z) - log_r).double(), fit.double())
 
 
 def _summary(found: Tensor, model: VAE, k: int, proposal: Proposal, dequantized: int | None) -> HeldOut:

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, Posterior, Prior
+from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, Posterior, Prior, draw
 from uncollapse.parts import build
 
 FORMAT = 1
@@ -104,8 +104,8 @@ class VAE(LatentVariableModel):
             q: Where they come from: by default the posterior; or another member of its family, or the prior.
         """
         q = self.posterior(x) if q is None else q
-        z = q.rsample(Size((k,)) if q.batch_shape else Size((k, len(x))))
-        return Terms(self.likelihood(z).log_prob(x), self.prior().log_prob(z), q.log_prob(z), z)
+        z, log_q = draw(q, Size((k,)) if q.batch_shape else Size((k, len(x))))
+        return Terms(self.likelihood(z).log_prob(x), self.prior().log_prob(z), log_q, z)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:

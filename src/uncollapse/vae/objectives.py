@@ -9,7 +9,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Density, Posterior
+from uncollapse.distributions import Density, Posterior, draw
 from uncollapse.divergences import kl_units
 from uncollapse.parts import Part
 from uncollapse.schedules import Schedule, schedule
@@ -99,6 +99,10 @@ class Bound(Objective):
         """K draws [K, B, L], or the one draw [B, L]: no layer has to carry a dimension of size 1."""
         return q.rsample(Size((self.k,)) if self.k > 1 else Size())
 
+    def scored_draws(self, q: Distribution) -> tuple[Tensor, Tensor]:
+        """The same draws with log q(z|x), or what takes its place: [K, B], or [B] where there is one draw."""
+        return draw(q, Size((self.k,)) if self.k > 1 else Size())
+
     def over_draws(self, values: Tensor) -> Tensor:
         """The mean over the draws of values [K, B], or [B] where there is one: [B]."""
         return values.mean(0) if self.k > 1 else values
@@ -140,11 +144,14 @@ class ELBO(Bound):
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
         q = self.posterior(x, parameters)
-        p, z = model.prior(), self.draws(q)
-        log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
+        p = model.prior()
         units = kl_units(q, p)
         if units is None:
-            units = self.over_draws(q.log_prob(z) - p.log_prob(z)).unsqueeze(-1)
+            z, log_q = self.scored_draws(q)
+            units = self.over_draws(log_q - p.log_prob(z)).unsqueeze(-1)
+        else:
+            z = self.draws(q)
+        log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
         kl = units.sum(-1)
         bound = log_likelihood - self.beta(t) * (self.floored(units) if self.free_bits else kl)
         return bound, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
@@ -176,12 +183,12 @@ class EntropyELBO(Bound):
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
         q = self.posterior(x, parameters)
-        z = self.draws(q)
-        log_joint = self.over_draws(model.log_joint(x, z))
         try:
-            entropy = q.entropy()
+            entropy, z = q.entropy(), self.draws(q)
         except NotImplementedError:
-            entropy = -self.over_draws(q.log_prob(z))
+            z, log_q = self.scored_draws(q)
+            entropy = -self.over_draws(log_q)
+        log_joint = self.over_draws(model.log_joint(x, z))
         elbo = log_joint + entropy
         return elbo, {"elbo": elbo, "log_joint": log_joint, "entropy": entropy}
 
@@ -250,6 +257,11 @@ class IWAE(Bound):
         super().__init__(model, k)
         if doubly_reparameterized and model.posterior.density is not Density.EXACT:
             raise ValueError("doubly_reparameterized needs an exact log q(z|x); leave it false with this posterior")
+        if doubly_reparameterized and not model.posterior.self_contained:
+            raise ValueError(
+                "doubly_reparameterized needs a q(z|x) whose parameters are all given by the encoder, this one has weights of "
+                "its own beside them; leave it false, or write --posterior.transform Planar or Radial"
+            )
         self.doubly_reparameterized = doubly_reparameterized
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
