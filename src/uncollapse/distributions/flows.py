@@ -23,14 +23,14 @@ class Transformed(Unvalidated):
 
     Args:
         base: q₀, batch shape [B], event shape [L].
-        f: From z₀ to z.
+        f: From z₀ to z, a transform with zuko's `call_and_ladj`.
         pairwise: Whether the density of z that were drawn elsewhere is cheap enough for all pairs of observations.
     """
 
     support = constraints.independent(constraints.real, 1)
     has_rsample = True
 
-    def __init__(self, base: Distribution, f: Bijection, pairwise: bool = True):
+    def __init__(self, base: Distribution, f: Any, pairwise: bool = True):
         super().__init__(base.batch_shape, base.event_shape)
         self.base, self.f, self.pairwise = base, f, pairwise
 
