@@ -12,7 +12,7 @@ import torch
 from torch import Size, nn
 
 from laws.parts import KINDS, given
-from uncollapse import distributions, networks, schedules, vae
+from uncollapse import distributions, divergences, networks, schedules, vae
 from uncollapse.distributions import Bernoulli, Likelihood, Posterior, Prior, Sigma, likelihoods, posteriors
 from uncollapse.networks import MLP, Network
 from uncollapse.parts import Part, build
@@ -79,7 +79,9 @@ def test_what_the_house_hands_over_is_not_written(kind: str) -> None:
         assert not set(part.given) & set(part.configuration()["init_args"])
 
 
-@pytest.mark.parametrize("room", [distributions, likelihoods, posteriors, distributions.priors, networks, schedules, vae])
+@pytest.mark.parametrize(
+    "room", [distributions, likelihoods, posteriors, distributions.priors, divergences, networks, schedules, vae]
+)
 def test_every_exported_part_has_a_row(room: Any) -> None:
     """Three places: class, name in the room's `__init__`, row in the list. The third is this one."""
     listed = {type(make(kind, name)) for kind, name in ROWS}

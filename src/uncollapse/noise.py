@@ -50,6 +50,17 @@ def sharing(rows: Rows | None) -> Iterator[None]:
         _rows = before
 
 
+def shared(n: int) -> bool:
+    """Whether a batch of n rows is this process's share of a larger one.
+
+    Example:
+        >>> with sharing(Rows(0, 4, 8)):
+        ...     shared(4), shared(8)
+        (True, False)
+    """
+    return _rows is not None and n == _rows.stop - _rows.start
+
+
 def normal(shape: Size, like: Tensor, batch: int = -2) -> Tensor:
     """Standard normal noise of this shape; dimension `batch` runs over the rows of the batch."""
     return _draw(torch.randn, shape, like, batch)

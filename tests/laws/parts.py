@@ -27,6 +27,7 @@ from uncollapse.distributions import (
 )
 from uncollapse.distributions.flows import Transforms
 from uncollapse.distributions.tractable import Location
+from uncollapse.divergences import RBF, InverseMultiquadric, Kernel
 from uncollapse.networks import (
     MLP,
     Bias,
@@ -45,7 +46,9 @@ from uncollapse.vae import (
     VAE,
     Amortized,
     Bound,
+    Capacity,
     EntropyELBO,
+    InfoVAE,
     JointELBO,
     LogLikelihood,
     MaximumLikelihood,
@@ -139,6 +142,10 @@ POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
     "Hierarchical": partial(posteriors.Hierarchical, network=affine, auxiliary=small, context=3),
     "SemiImplicit": partial(posteriors.SemiImplicit, network=affine, mixing=small, context=3, noise_features=2, j=5),
 }
+KERNELS: dict[str, Callable[[], Kernel]] = {
+    "RBF": partial(RBF, [0.5, 2.0]),
+    "InverseMultiquadric": InverseMultiquadric,
+}
 BOUNDS: dict[str, Callable[[VAE], Bound]] = {
     "ELBO": ELBO,
     "ELBO-annealed": partial(ELBO, k=2, beta=schedules.Linear(0.1, 1.0, steps=10), free_bits=0.1),
@@ -146,6 +153,10 @@ BOUNDS: dict[str, Callable[[VAE], Bound]] = {
     "JointELBO": partial(JointELBO, data_entropy=3.0),
     "IWAE": partial(IWAE, k=5),
     "IWAE-doubly-reparameterized": partial(IWAE, k=5, doubly_reparameterized=True),
+    "Capacity": partial(Capacity, gamma=10.0, capacity=schedules.Linear(0.0, 3.0, steps=10)),
+    "Capacity-of-mean": partial(Capacity, k=2, gamma=2.0, capacity=1.0, of_mean=True),
+    "InfoVAE": partial(InfoVAE, k=2, alpha=0.5, lam=3.0),
+    "InfoVAE-WAE": partial(InfoVAE, alpha=1.0, lam=10.0, kernel=RBF([1.0]), unbiased=False),
 }
 OBJECTIVES: dict[str, Callable[[Any], Objective]] = {**BOUNDS, "LogLikelihood": LogLikelihood}
 PROCEDURES: dict[str, Callable[[Objective], Procedure]] = {
@@ -162,6 +173,7 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "likelihood": (LIKELIHOODS, Callable[[int, Size], Likelihood]),
     "transform": (TRANSFORMS, Callable[[int, int], Transforms]),
     "posterior": (POSTERIORS, Callable[[int, Size], Posterior]),
+    "kernel": (KERNELS, Callable[[], Kernel]),
     "objective": (OBJECTIVES, Callable[[Any], Objective]),
     "procedure": (PROCEDURES, Callable[[Objective], Procedure]),
 }
@@ -205,7 +217,7 @@ def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "
 def given(kind: str, name: str) -> tuple[Any, ...]:
     """What the house hands to the factory of a row: sizes, a model, an objective."""
     match kind:
-        case "schedule":
+        case "schedule" | "kernel":
             return ()
         case "network":
             return NETWORKS[name][1:]

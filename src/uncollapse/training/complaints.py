@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 from torch.optim import Optimizer
 
 from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma
+from uncollapse.divergences import Kernel
 from uncollapse.networks import Network
 from uncollapse.schedules import Schedule
 from uncollapse.vae import Objective, Procedure
@@ -25,6 +26,9 @@ ROLES: dict[str, type] = {
     "procedure": Procedure,
     "schedule": Schedule,
     "beta": Schedule,
+    "gamma": Schedule,
+    "capacity": Schedule,
+    "kernel": Kernel,
     "optimizer": Optimizer,
 }
 """The base class of the parts that each key of a recipe takes."""

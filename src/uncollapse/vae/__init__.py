@@ -2,8 +2,10 @@
 
 from uncollapse.vae.collapse import Diagnosis, Thresholds, diagnose
 from uncollapse.vae.inference import Amortized, MaximumLikelihood, Procedure, VariationalEM
+from uncollapse.vae.matching import InfoVAE
 from uncollapse.vae.model import VAE, Terms
 from uncollapse.vae.objectives import ELBO, IWAE, Bound, EntropyELBO, JointELBO, LogLikelihood, Objective
+from uncollapse.vae.penalties import Capacity
 
 __all__ = [
     "ELBO",
@@ -11,8 +13,10 @@ __all__ = [
     "VAE",
     "Amortized",
     "Bound",
+    "Capacity",
     "Diagnosis",
     "EntropyELBO",
+    "InfoVAE",
     "JointELBO",
     "LogLikelihood",
     "MaximumLikelihood",
