@@ -98,7 +98,8 @@ def test_which_pairs_have_a_closed_form() -> None:
         model = vae(prior, "Bernoulli", posterior)
         if "Free" not in posterior and has_closed_form(model.posterior(torch.zeros(1, 3)), model.prior()):
             closed.add((prior, posterior))
-    diagonal = {(prior, posterior) for prior in ("Normal", "Location") for posterior in ("Gaussian", "Gaussian-limits")}
+    families = ("Gaussian", "Gaussian-limits", "BatchNormalized", "Committed", "Committed-by-mean")
+    diagonal = {(prior, posterior) for prior in ("Normal", "Location") for posterior in families}
     assert closed == {*diagonal, ("Normal", "FullGaussian")}
 
 

@@ -9,8 +9,10 @@ from torch import Size, nn
 from uncollapse import schedules
 from uncollapse.distributions import (
     AutoregressivePrior,
+    BatchNormalized,
     ChainPosterior,
     ChainPrior,
+    Committed,
     CouplingPrior,
     Density,
     Likelihood,
@@ -131,6 +133,9 @@ POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
     "Gaussian-limits": partial(posteriors.Gaussian, network=affine, limits=(-3.0, 1.0)),
     "FullGaussian": partial(posteriors.FullGaussian, network=affine),
     "LogitNormal": partial(posteriors.LogitNormal, network=affine, low=-1.0, high=2.0),
+    "BatchNormalized": partial(BatchNormalized, network=affine, gamma=0.6),
+    "Committed": partial(Committed, network=affine, delta=0.5),
+    "Committed-by-mean": partial(Committed, network=affine, delta=0.5, by_mean=True),
     "Free": partial(posteriors.Free, family=partial(posteriors.Gaussian, network=affine), limit=40),
     "ChainPosterior": partial(
         ChainPosterior, first=gaussian, then=partial(posteriors.Gaussian, network=small), network=affine, context=2

@@ -5,6 +5,7 @@ from uncollapse.distributions.chain import Chain, ChainPosterior, ChainPrior
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
 from uncollapse.distributions.draws import draw
 from uncollapse.distributions.fields import bits_per_dim
+from uncollapse.distributions.floored_posteriors import BatchNormalized, Committed
 from uncollapse.distributions.flow_priors import AutoregressivePrior, CouplingPrior, SplinePrior
 from uncollapse.distributions.latent import LatentVariableModel
 from uncollapse.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic
@@ -25,6 +26,8 @@ __all__ = [
     "ChainPosterior",
     "ChainPrior",
     "CouplingPrior",
+    "BatchNormalized",
+    "Committed",
     "Density",
     "DiscretizedLogistic",
     "FixedSigma",
