@@ -29,7 +29,7 @@ from uncollapse.distributions import (
 )
 from uncollapse.distributions.flows import Transforms
 from uncollapse.distributions.tractable import Location
-from uncollapse.divergences import RBF, InverseMultiquadric, Kernel
+from uncollapse.divergences import RBF, DensityRatio, Game, InverseMultiquadric, Kernel, NonSaturating, Saturating
 from uncollapse.networks import (
     MLP,
     Bias,
@@ -46,6 +46,9 @@ from uncollapse.vae import (
     ELBO,
     IWAE,
     VAE,
+    AdversarialAutoencoder,
+    AdversarialVariationalBayes,
+    Alternating,
     Amortized,
     Bound,
     Capacity,
@@ -163,8 +166,18 @@ BOUNDS: dict[str, Callable[[VAE], Bound]] = {
     "InfoVAE": partial(InfoVAE, k=2, alpha=0.5, lam=3.0),
     "InfoVAE-WAE": partial(InfoVAE, alpha=1.0, lam=10.0, kernel=RBF([1.0]), unbiased=False),
 }
-OBJECTIVES: dict[str, Callable[[Any], Objective]] = {**BOUNDS, "LogLikelihood": LogLikelihood}
+GAMES: dict[str, Callable[[], Game]] = {
+    "DensityRatio": DensityRatio,
+    "NonSaturating": NonSaturating,
+    "Saturating": Saturating,
+}
+ADVERSARIAL: dict[str, Callable[[VAE], Objective]] = {
+    "AdversarialAutoencoder": partial(AdversarialAutoencoder, network=small, game=Saturating()),
+    "AdversarialVariationalBayes": partial(AdversarialVariationalBayes, network=small),
+}
+OBJECTIVES: dict[str, Callable[[Any], Objective]] = {**BOUNDS, **ADVERSARIAL, "LogLikelihood": LogLikelihood}
 PROCEDURES: dict[str, Callable[[Objective], Procedure]] = {
+    "Alternating": partial(Alternating, steps=2),
     "Amortized": Amortized,
     "MaximumLikelihood": MaximumLikelihood,
     "VariationalEM": VariationalEM,
@@ -179,6 +192,7 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "transform": (TRANSFORMS, Callable[[int, int], Transforms]),
     "posterior": (POSTERIORS, Callable[[int, Size], Posterior]),
     "kernel": (KERNELS, Callable[[], Kernel]),
+    "game": (GAMES, Callable[[], Game]),
     "objective": (OBJECTIVES, Callable[[Any], Objective]),
     "procedure": (PROCEDURES, Callable[[Objective], Procedure]),
 }
@@ -222,7 +236,7 @@ def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "
 def given(kind: str, name: str) -> tuple[Any, ...]:
     """What the house hands to the factory of a row: sizes, a model, an objective."""
     match kind:
-        case "schedule" | "kernel":
+        case "schedule" | "kernel" | "game":
             return ()
         case "network":
             return NETWORKS[name][1:]
@@ -235,5 +249,5 @@ def given(kind: str, name: str) -> tuple[Any, ...]:
         case "objective":
             return (Location(LATENT),) if name == "LogLikelihood" else (vae(),)
         case "procedure":
-            return (ELBO(vae(posterior="Free")),)
+            return (ADVERSARIAL["AdversarialAutoencoder"](vae()) if name == "Alternating" else ELBO(vae(posterior="Free")),)
     return (LATENT, Size((3,)))

@@ -20,14 +20,14 @@ from uncollapse.distributions.vamp import VampPrior
 
 __all__ = [
     "AutoregressivePrior",
+    "BatchNormalized",
     "Bernoulli",
     "Categorical",
     "Chain",
     "ChainPosterior",
     "ChainPrior",
-    "CouplingPrior",
-    "BatchNormalized",
     "Committed",
+    "CouplingPrior",
     "Density",
     "DiscretizedLogistic",
     "FixedSigma",

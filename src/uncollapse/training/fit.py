@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,10 +158,13 @@ def admit(model: nn.Module, data: Data) -> None:
     model.likelihood.check(data.train.batch(data.train.some(1000)))
 
 
+def _name(i: int, name: str) -> str:
+    """The name in a checkpoint of a value of the i-th update; those of the first, the only one of most procedures, are bare."""
+    return f"player{i}.{name}" if i else name
+
+
 class Loop:
     """The state of a training, and how it moves; `fit` is its one user."""
-
-    update: Update  # what the procedure asks for when it is connected
 
     def __init__(
         self,
@@ -182,9 +186,10 @@ class Loop:
         self.rows = rows(self.accelerator, self.batch)
         for schedule in (training.schedule, *procedure.schedules()):
             schedule.over(training.steps)
+        self.updates: list[Update] = []  # one a player, the model's first
         self._optimizer = optimizer
         procedure.connect(wrapper(self.accelerator, machine), self._make_update)
-        if not hasattr(self, "update"):
+        if not self.updates:
             raise ValueError(f"expected {type(procedure).__name__}.connect to ask for an update; call update(parameters) in it")
         self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
         self.log = Log(
@@ -199,8 +204,8 @@ class Loop:
         keep_pages()
 
     def _make_update(self, parameters: Iterable[nn.Parameter]) -> Update:
-        self.update = Update(parameters, self._optimizer, self.training, self.accelerator)
-        return self.update
+        self.updates.append(Update(parameters, self._optimizer, self.training, self.accelerator))
+        return self.updates[-1]
 
     def _track(self, machine: Machine) -> Observer:
         """An observer that hands the log's numbers to the tracker."""
@@ -237,7 +242,8 @@ class Loop:
         """One step of the procedure, all its randomness a function of (seed, step), and the line of the log that it ends."""
         noise.seed_step(self.training.seed, self.step)
         self.t.fill_(self.step)
-        self.update.at(self.step, measuring=(self.step + 1) % self.training.log_every == 0)
+        for update in self.updates:
+            update.at(self.step, measuring=(self.step + 1) % self.training.log_every == 0)
         self.meter.add(self.procedure.step(self.data.train.batch(self._index()), self.t))
         self.step += 1
         if self.step % self.training.log_every == 0 or self.step == self.training.steps:
@@ -256,10 +262,10 @@ class Loop:
     def _report(self) -> None:
         """A line of the log: here the device is waited for, and a run whose numbers broke is stopped."""
         values = self.meter.read(lambda means: self.accelerator.reduce(means, "mean"))
-        skipped, norm = int(self.update.skipped), float(self.update.norm)
+        skipped, norm = self._skipped(), float(self.updates[0].norm)
         seconds = time.perf_counter() - self.started
         line = {"kind": "train", "step": self.step, "seconds": round(seconds, 3), **values, "gradient_norm": norm}
-        self.log.write(line | {"learning_rate": self.update.rate})
+        self.log.write(line | {"learning_rate": self.updates[0].rate})
         if skipped:
             broken = [name for name, value in values.items() if not math.isfinite(value)]
             term = ", ".join(broken) if broken else "the gradient, though every term is finite"
@@ -267,6 +273,10 @@ class Loop:
                 f"not a finite number in {term} by step {self.step}: {skipped} steps were skipped and no weight was touched; "
                 f"{self._left()} Try a smaller learning rate, --training.clip 100, or look for extreme values in the data"
             )
+
+    def _skipped(self) -> int:
+        """Steps that any player skipped; waits for the device."""
+        return int(sum(update.skipped for update in self.updates))
 
     def _left(self) -> str:
         """What a run that had to stop leaves."""
@@ -279,7 +289,9 @@ class Loop:
     def _validate(self) -> None:
         """Look at the validation data with the averaged weights, keep the best, and save."""
         self.model.eval()
-        with self.update.averaged(), noise.sharing(None):
+        with ExitStack() as averaged, noise.sharing(None):
+            for update in self.updates:
+                averaged.enter_context(update.averaged())
             noise.seed_step(self.training.seed, VALIDATION)
             valid = self.data.valid
             seen = self.procedure.validate(valid.batches(self.batch, valid.some()), self.t)
@@ -301,11 +313,13 @@ class Loop:
 
     def _save(self) -> None:
         """All that a resumed run needs, as `last`, unless a step was skipped: then the one before is the last good one."""
-        self.saved = self.out is not None and not int(self.update.skipped)
+        self.saved = self.out is not None and not self._skipped()
         if self.out is None or not self.main or not self.saved:
             return
         values = {"step": self.step, "best": plain(self.best), "stale": self.stale, "training_seconds": self.training_seconds}
-        tensors = {**self.update.state(), **self.meter.state()}
+        tensors = {**self.meter.state(), **{f"procedure.{name}": value for name, value in self.procedure.state().items()}}
+        for i, update in enumerate(self.updates):
+            tensors |= {_name(i, name): value for name, value in update.state().items()}
         keep(self.model, self.out / "checkpoints" / "last", tensors, values | {"seconds": time.perf_counter() - self.started})
 
     def resume(self) -> None:
@@ -318,7 +332,9 @@ class Loop:
             return
         tensors, values = read_state(last)
         take(self.model, load_file(standing(last) / "model.safetensors"), last)
-        self.update.restore(tensors)
+        self.procedure.restore({k.removeprefix("procedure."): v for k, v in tensors.items() if k.startswith("procedure.")})
+        for i, update in enumerate(self.updates):
+            update.restore({k.removeprefix(_name(i, "")): v for k, v in tensors.items() if k.startswith(_name(i, ""))})
         self.meter.restore({k: v.to(self.accelerator.device) for k, v in tensors.items()})
         self.step, self.stale, self.training_seconds = values["step"], values["stale"], values["training_seconds"]
         self.best = -math.inf if values["best"] is None else values["best"]

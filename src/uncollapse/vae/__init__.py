@@ -1,5 +1,6 @@
 """Variational autoencoders: the model, its objectives, the procedures that learn them, and the diagnosis of collapse."""
 
+from uncollapse.vae.adversarial import Adversarial, AdversarialAutoencoder, AdversarialVariationalBayes, Alternating
 from uncollapse.vae.collapse import Diagnosis, Thresholds, diagnose
 from uncollapse.vae.inference import Amortized, MaximumLikelihood, Procedure, VariationalEM
 from uncollapse.vae.matching import InfoVAE
@@ -11,6 +12,10 @@ __all__ = [
     "ELBO",
     "IWAE",
     "VAE",
+    "Adversarial",
+    "AdversarialAutoencoder",
+    "AdversarialVariationalBayes",
+    "Alternating",
     "Amortized",
     "Bound",
     "Capacity",

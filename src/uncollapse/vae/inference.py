@@ -28,20 +28,36 @@ class Procedure(Part, ABC):
     """
 
     given: ClassVar[tuple[str, ...]] = ("objective",)
+    plays: ClassVar[bool] = False  # whether it trains an objective's critic too
 
     def __init__(self, objective: Objective):
+        if not self.plays and getattr(objective, "critic", None) is not None:
+            raise ValueError(
+                f"{type(self).__name__} would train the critic of {type(objective).__name__} to flatter; write "
+                "--procedure Alternating"
+            )
         self.objective = objective
         self.forward: nn.Module = objective
         self.update: Update | None = None
 
     def connect(self, wrap: Callable[[nn.Module], nn.Module], update: Callable[[Iterable[nn.Parameter]], Update]) -> None:
-        """Called once by the training: wrap what is differentiated, and make an update of the parameters it moves."""
+        """Called once by the training: wrap what is differentiated, and make an update of the parameters it moves.
+
+        A procedure with several players asks for an update for each, that of the model first.
+        """
         self.forward = wrap(self.objective)
         self.update = update(self.parameters())
 
     def parameters(self) -> list[nn.Parameter]:
         """What the update moves."""
         return [p for p in self.objective.parameters() if p.requires_grad]
+
+    def state(self) -> dict[str, Tensor]:
+        """What it holds beside the model that a resumed training needs, by name: nothing, or a critic's weights."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave."""
 
     def schedules(self) -> Iterator[Schedule]:
         """Its schedules, whose open lengths the training fills in."""
