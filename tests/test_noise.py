@@ -93,6 +93,8 @@ def test_uneven_shares_make_the_whole_too() -> None:
 def test_posteriors_share(name: str) -> None:
     """Draws [K, B, L] of every posterior of the list. (In `eval()`: statistics of a batch need the processes themselves.)"""
     family, x = POSTERIORS[name](2, Size((3,))).eval(), torch.randn(8, 3)
+    if hasattr(family, "attach"):
+        family.attach(lambda x, z: -z.square().sum(-1))
     shares(lambda start, stop: family(x[start:stop]).rsample(Size((6,))).detach(), -2)
 
 

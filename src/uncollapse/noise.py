@@ -18,6 +18,8 @@ class Rows:
 
 
 _rows: Rows | None = None  # None: all of them, the case of a single process
+_kept: list[Tensor] | None = None  # where draws are written down
+_given: Iterator[Tensor] | None = None  # where draws come from in place of the generator
 
 
 def seed_step(seed: int, step: int) -> None:
@@ -61,6 +63,37 @@ def shared(n: int) -> bool:
     return _rows is not None and n == _rows.stop - _rows.start
 
 
+@contextmanager
+def recorded(tape: list[Tensor]) -> Iterator[None]:
+    """Within it, every draw is kept on the tape."""
+    global _kept
+    before, _kept = _kept, tape
+    try:
+        yield
+    finally:
+        _kept = before
+
+
+@contextmanager
+def replayed(tape: list[Tensor]) -> Iterator[None]:
+    """Within it, draws come from the tape, in the order in which they were kept.
+
+    Example:
+        >>> tape = []
+        >>> with recorded(tape):
+        ...     a = normal(Size((2, 3)), torch.zeros(()))
+        >>> with replayed(tape):
+        ...     bool((normal(Size((2, 3)), torch.zeros(())) == a).all())
+        True
+    """
+    global _given
+    before, _given = _given, iter(tape)
+    try:
+        yield
+    finally:
+        _given = before
+
+
 def normal(shape: Size, like: Tensor, batch: int = -2) -> Tensor:
     """Standard normal noise of this shape; dimension `batch` runs over the rows of the batch."""
     return _draw(torch.randn, shape, like, batch)
@@ -72,6 +105,15 @@ def uniform(shape: Size, like: Tensor, batch: int = 0) -> Tensor:
 
 
 def _draw(draw, shape: Size, like: Tensor, batch: int) -> Tensor:  # type: ignore[no-untyped-def]
+    if _given is not None:
+        return next(_given)
+    values = _fresh(draw, shape, like, batch)
+    if _kept is not None:
+        _kept.append(values)
+    return values
+
+
+def _fresh(draw, shape: Size, like: Tensor, batch: int) -> Tensor:  # type: ignore[no-untyped-def]
     if _rows is None or shape[batch] != _rows.stop - _rows.start:
         return draw(shape, dtype=like.dtype, device=like.device)
     whole = list(shape)

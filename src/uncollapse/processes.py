@@ -1,7 +1,8 @@
-"""What a batch is to a statistic of it: all of its rows, wherever they are."""
+"""What a batch is to several processes that share it: all of its rows, and one value of what is averaged."""
 
-import torch.distributed
+import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from uncollapse import noise
 
@@ -21,8 +22,23 @@ def gathered(x: Tensor, batch: int = 0) -> Tensor:
         >>> gathered(torch.arange(3.0)).tolist()
         [0.0, 1.0, 2.0]
     """
-    if not noise.shared(x.shape[batch]) or not torch.distributed.is_initialized():
+    if not noise.shared(x.shape[batch]) or not dist.is_initialized():
         return x
     from torch.distributed.nn.functional import all_gather
 
     return torch.cat(all_gather(x.contiguous()), batch)
+
+
+@torch.no_grad()
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of each process's value, the same in all of them; the value itself where there is one process.
+
+    Example:
+        >>> mean_over_processes(torch.tensor(2.0))
+        tensor(2.)
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return value
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()

@@ -8,6 +8,7 @@ from torch import Size, nn
 
 from uncollapse import schedules
 from uncollapse.distributions import (
+    HMC,
     AutoregressivePrior,
     BatchNormalized,
     ChainPosterior,
@@ -18,6 +19,7 @@ from uncollapse.distributions import (
     Likelihood,
     Posterior,
     Prior,
+    Refined,
     Sigma,
     SplinePrior,
     VampPrior,
@@ -153,6 +155,10 @@ POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
 KERNELS: dict[str, Callable[[], Kernel]] = {
     "RBF": partial(RBF, [0.5, 2.0]),
     "InverseMultiquadric": InverseMultiquadric,
+    "Refined": partial(Refined, family=partial(posteriors.Gaussian, network=affine), steps=3),
+    "Refined-differenced": partial(
+        Refined, family=partial(posteriors.Gaussian, network=affine), steps=2, clip=None, finite_difference=1e-4
+    ),
 }
 BOUNDS: dict[str, Callable[[VAE], Bound]] = {
     "ELBO": ELBO,
@@ -182,6 +188,7 @@ PROCEDURES: dict[str, Callable[[Objective], Procedure]] = {
     "MaximumLikelihood": MaximumLikelihood,
     "VariationalEM": VariationalEM,
 }
+SAMPLERS: dict[str, Callable[[], HMC]] = {"HMC": partial(HMC, leapfrogs=3)}
 
 KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "schedule": (SCHEDULES, Schedule),
@@ -195,6 +202,7 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "game": (GAMES, Callable[[], Game]),
     "objective": (OBJECTIVES, Callable[[Any], Objective]),
     "procedure": (PROCEDURES, Callable[[Objective], Procedure]),
+    "sampler": (SAMPLERS, Callable[[], HMC]),
 }
 """Every row, and the annotation under which the command line builds it."""
 
@@ -236,7 +244,7 @@ def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "
 def given(kind: str, name: str) -> tuple[Any, ...]:
     """What the house hands to the factory of a row: sizes, a model, an objective."""
     match kind:
-        case "schedule" | "kernel" | "game":
+        case "schedule" | "kernel" | "game" | "sampler":
             return ()
         case "network":
             return NETWORKS[name][1:]

@@ -9,16 +9,19 @@ from uncollapse.distributions.floored_posteriors import BatchNormalized, Committ
 from uncollapse.distributions.flow_priors import AutoregressivePrior, CouplingPrior, SplinePrior
 from uncollapse.distributions.latent import LatentVariableModel
 from uncollapse.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic
+from uncollapse.distributions.mcmc import HMC
 from uncollapse.distributions.mixed_posteriors import Hierarchical, SemiImplicit
 from uncollapse.distributions.pixelcnn import PixelCNN
 from uncollapse.distributions.posteriors import Free, FullGaussian, LogitNormal
 from uncollapse.distributions.priors import Mixture, Normal, Uniform
 from uncollapse.distributions.recurrent import Recurrent
+from uncollapse.distributions.refined import Refined
 from uncollapse.distributions.sigmas import FixedSigma, LearnedSigma, OptimalSigma, Sigma
 from uncollapse.distributions.tractable import Location
 from uncollapse.distributions.vamp import VampPrior
 
 __all__ = [
+    "HMC",
     "AutoregressivePrior",
     "BatchNormalized",
     "Bernoulli",
@@ -46,6 +49,7 @@ __all__ = [
     "Posterior",
     "Prior",
     "Recurrent",
+    "Refined",
     "SemiImplicit",
     "Sigma",
     "SplinePrior",
