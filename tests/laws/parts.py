@@ -61,6 +61,7 @@ from uncollapse.vae import (
     MaximumLikelihood,
     Objective,
     Procedure,
+    ReweightedEM,
     VariationalEM,
 )
 
@@ -171,6 +172,7 @@ BOUNDS: dict[str, Callable[[VAE], Bound]] = {
     "Capacity-of-mean": partial(Capacity, k=2, gamma=2.0, capacity=1.0, of_mean=True),
     "InfoVAE": partial(InfoVAE, k=2, alpha=0.5, lam=3.0),
     "InfoVAE-WAE": partial(InfoVAE, alpha=1.0, lam=10.0, kernel=RBF([1.0]), unbiased=False),
+    "ReweightedEM": partial(ReweightedEM, k=5),
 }
 GAMES: dict[str, Callable[[], Game]] = {
     "DensityRatio": DensityRatio,

@@ -7,6 +7,7 @@ from uncollapse.vae.matching import InfoVAE
 from uncollapse.vae.model import VAE, Terms
 from uncollapse.vae.objectives import ELBO, IWAE, Bound, EntropyELBO, JointELBO, LogLikelihood, Objective
 from uncollapse.vae.penalties import Capacity
+from uncollapse.vae.reweighted import ReweightedEM
 
 __all__ = [
     "ELBO",
@@ -27,6 +28,7 @@ __all__ = [
     "MaximumLikelihood",
     "Objective",
     "Procedure",
+    "ReweightedEM",
     "Terms",
     "Thresholds",
     "VariationalEM",
