@@ -191,6 +191,7 @@ class Loop:
         procedure.connect(wrapper(self.accelerator, machine), self._make_update)
         if not self.updates:
             raise ValueError(f"expected {type(procedure).__name__}.connect to ask for an update; call update(parameters) in it")
+        procedure.draw = self._further
         self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
         self.log = Log(
             out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else []
@@ -259,6 +260,12 @@ class Loop:
         start, stop = (0, self.batch) if self.rows is None else (self.rows.start, self.rows.stop)
         return self.order[place * self.batch + start : place * self.batch + stop]
 
+    def _further(self) -> Tensor:
+        """A batch beside the step's own: rows drawn with replacement, a function of (seed, step) as all within a step."""
+        train = self.data.train
+        index = torch.randint(len(train), (self.batch,), device=train.device)
+        return train.batch(index if self.rows is None else index[self.rows.start : self.rows.stop])
+
     def _report(self) -> None:
         """A line of the log: here the device is waited for, and a run whose numbers broke is stopped."""
         values = self.meter.read(lambda means: self.accelerator.reduce(means, "mean"))
@@ -273,6 +280,9 @@ class Loop:
                 f"not a finite number in {term} by step {self.step}: {skipped} steps were skipped and no weight was touched; "
                 f"{self._left()} Try a smaller learning rate, --training.clip 100, or look for extreme values in the data"
             )
+        complaint = self.procedure.complaint(values)
+        if complaint is not None:
+            raise TrainingError(f"{complaint} (by step {self.step}); {self._left()}")
 
     def _skipped(self) -> int:
         """Steps that any player skipped; waits for the device."""

@@ -74,9 +74,10 @@ class Update:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, self.norm)
         self.optimizer.found_inf = bad  # type: ignore[attr-defined]
         self.optimizer.step()
+        if self.average:  # of the weights that this loss moved: a procedure may move some of them more often than others
+            moved = [(a, p.detach()) for a, p in zip(self.average, self.parameters, strict=True) if p.grad is not None]
+            torch._foreach_lerp_([a for a, _ in moved], [p for _, p in moved], 1 - self.ema)
         self.optimizer.zero_grad()
-        if self.average:
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - self.ema)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

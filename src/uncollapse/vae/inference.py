@@ -39,6 +39,29 @@ class Procedure(Part, ABC):
         self.objective = objective
         self.forward: nn.Module = objective
         self.update: Update | None = None
+        self.draw: Callable[[], Tensor] | None = None
+
+    def further(self) -> Tensor:
+        """A further batch of the training data, drawn at random within a step; the training sets where from.
+
+        Raises:
+            RuntimeError: Outside a training.
+        """
+        if self.draw is None:
+            raise RuntimeError("a procedure draws further batches within fit(procedure, data); call that")
+        return self.draw()
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed training needs of the procedure beside the weights, by name."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+        return
+
+    def complaint(self, values: dict[str, float]) -> str | None:
+        """What is wrong with a line of the log, in words, so that the training stops; None: nothing."""
+        return None
 
     def connect(self, wrap: Callable[[nn.Module], nn.Module], update: Callable[[Iterable[nn.Parameter]], Update]) -> None:
         """Called once by the training: wrap what is differentiated, and make an update of the parameters it moves.
