@@ -57,6 +57,7 @@ from uncollapse.vae import (
     EntropyELBO,
     InfoVAE,
     JointELBO,
+    Lagging,
     LogLikelihood,
     MaximumLikelihood,
     Objective,
@@ -189,6 +190,7 @@ PROCEDURES: dict[str, Callable[[Objective], Procedure]] = {
     "Amortized": Amortized,
     "MaximumLikelihood": MaximumLikelihood,
     "VariationalEM": VariationalEM,
+    "Lagging": partial(Lagging, window=5, limit=20),
 }
 SAMPLERS: dict[str, Callable[[], HMC]] = {"HMC": partial(HMC, leapfrogs=3)}
 
@@ -259,5 +261,7 @@ def given(kind: str, name: str) -> tuple[Any, ...]:
         case "objective":
             return (Location(LATENT),) if name == "LogLikelihood" else (vae(),)
         case "procedure":
-            return (ADVERSARIAL["AdversarialAutoencoder"](vae()) if name == "Alternating" else ELBO(vae(posterior="Free")),)
+            if name == "Alternating":
+                return (ADVERSARIAL["AdversarialAutoencoder"](vae()),)
+            return (ELBO(vae(posterior="Free" if name == "VariationalEM" else "Gaussian")),)
     return (LATENT, Size((3,)))

@@ -3,6 +3,7 @@
 from uncollapse.vae.adversarial import Adversarial, AdversarialAutoencoder, AdversarialVariationalBayes, Alternating
 from uncollapse.vae.collapse import Diagnosis, Thresholds, diagnose
 from uncollapse.vae.inference import Amortized, MaximumLikelihood, Procedure, VariationalEM
+from uncollapse.vae.lagging import Lagging
 from uncollapse.vae.matching import InfoVAE
 from uncollapse.vae.model import VAE, Terms
 from uncollapse.vae.objectives import ELBO, IWAE, Bound, EntropyELBO, JointELBO, LogLikelihood, Objective
@@ -24,6 +25,7 @@ __all__ = [
     "EntropyELBO",
     "InfoVAE",
     "JointELBO",
+    "Lagging",
     "LogLikelihood",
     "MaximumLikelihood",
     "Objective",

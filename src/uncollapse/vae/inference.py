@@ -75,13 +75,6 @@ class Procedure(Part, ABC):
         """What the update moves."""
         return [p for p in self.objective.parameters() if p.requires_grad]
 
-    def state(self) -> dict[str, Tensor]:
-        """What it holds beside the model that a resumed training needs, by name: nothing, or a critic's weights."""
-        return {}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave."""
-
     def schedules(self) -> Iterator[Schedule]:
         """Its schedules, whose open lengths the training fills in."""
         return self.objective.schedules()

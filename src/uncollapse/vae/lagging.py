@@ -1,0 +1,107 @@
+"""Lagging inference networks: an encoder that is trained to keep up with the decoder, as long as that helps."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.distributions.still import frozen
+from uncollapse.processes import mean_over_processes
+from uncollapse.vae.inference import Procedure, Update
+from uncollapse.vae.model import VAE
+from uncollapse.vae.objectives import Logged, Objective
+
+
+class Lagging(Procedure):
+    r"""Aggressive training of the encoder before each step of the decoder, until the mutual information stops climbing.
+
+    .. math:: \text{repeat } \phi \leftarrow \phi + \eta \nabla_\phi \tfrac1B \sum_i \mathcal L_{\theta, \phi}(x_i)
+              \text{ on fresh batches}, \quad
+              \text{then } \theta \leftarrow \theta + \eta \nabla_\theta \tfrac1B \sum_i \mathcal L_{\theta, \phi}(x_i)
+
+    The inner loop takes the mean objective of each `window` steps and ends when it is not above that of the window before, or
+    after `limit` steps. Reading that mean is the only host synchronisation, once a window. Aggressive training ends, for good,
+    at the first validation whose mutual information under q is below that of the one before; from then on it is amortised
+    inference. The encoder's batches are drawn with replacement from the training data. The one optimiser keeps a state for each
+    weight and leaves a weight without a gradient alone, so encoder and decoder are as if each had its own.
+
+    Args:
+        objective: What is maximised, of a model with an encoder.
+        window: Encoder steps between two looks at the progress.
+        limit: Most encoder steps before a step of the decoder; 0: never aggressive, amortised inference from the start.
+
+    Raises:
+        ValueError: If the posterior has no encoder that learns, or the limit is neither 0 nor a window at least.
+
+    References:
+        He, Spokoyny, Neubig and Berg-Kirkpatrick (2019), Lagging Inference Networks and Posterior Collapse, algorithm 1 and
+        section 4.2; the window of 10 and the limit of 100 are those of its released code.
+    """
+
+    def __init__(self, objective: Objective, window: int = 10, limit: int = 100):
+        super().__init__(objective)
+        if window < 1 or (limit and limit < window):
+            raise ValueError(f"expected 1 <= window <= limit, or limit 0 for none, came window={window}, limit={limit}")
+        model = objective.model
+        self.phi = list(model.posterior.parameters()) if isinstance(model, VAE) else []
+        if not any(p.requires_grad for p in self.phi):
+            came = type(model.posterior if isinstance(model, VAE) else model).__name__
+            raise ValueError(
+                f"Lagging trains an encoder ahead of its decoder, came {came}, which has none that learns; write --posterior "
+                "Gaussian, or --procedure VariationalEM"
+            )
+        encoder = {id(p) for p in self.phi}
+        self.theta = [p for p in objective.parameters() if id(p) not in encoder]
+        self.window, self.limit, self.aggressive, self.information = window, limit, limit > 0, -float("inf")
+        self.of_phi: nn.Module = objective
+        self.of_theta: nn.Module = objective
+
+    def connect(self, wrap: Callable[[nn.Module], nn.Module], update: Callable[[Iterable[nn.Parameter]], Update]) -> None:
+        super().connect(wrap, update)
+        with frozen(self.theta):
+            self.of_phi = wrap(self.objective)
+        with frozen(self.phi):
+            self.of_theta = wrap(self.objective)
+
+    def step(self, x: Tensor, t: Tensor) -> Logged:
+        taken = 0
+        if self.aggressive:
+            with frozen(self.theta):
+                taken = self._catch_up(t)
+            with frozen(self.phi):
+                logged = self._ascend(self.of_theta, x, t)[1]
+        else:
+            logged = self._ascend(self.forward, x, t)[1]
+        return {**logged, "encoder_steps": x.new_full((1,), taken)}
+
+    def _catch_up(self, t: Tensor) -> int:
+        """The inner loop; returns how many steps the encoder took."""
+        before = -float("inf")
+        for taken in range(self.window, self.limit + 1, self.window):
+            bounds = [self._ascend(self.of_phi, self.further(), t)[0].mean() for _ in range(self.window)]
+            now = float(mean_over_processes(torch.stack(bounds).mean()))
+            if not now > before:
+                return taken
+            before = now
+        return self.limit // self.window * self.window
+
+    def _ascend(self, forward: nn.Module, x: Tensor, t: Tensor) -> tuple[Tensor, Logged]:
+        """One step up the objective of a batch; returns the bound [B] before it and what to log, detached."""
+        bound, logged = forward(x, t)
+        self.ascend(bound)
+        return bound.detach(), {name: value.detach() for name, value in logged.items()}
+
+    def validate(self, batches: Iterable[Tensor], t: Tensor) -> dict[str, Any]:
+        """As every procedure, and the switch: aggressive training ends where the mutual information fell."""
+        seen = super().validate(batches, t)
+        information = seen.get("mutual_information", -float("inf"))
+        self.aggressive = self.aggressive and information >= self.information
+        self.information = information
+        return {**seen, "aggressive": self.aggressive}
+
+    def state(self) -> dict[str, Tensor]:
+        return {"aggressive": torch.tensor(self.aggressive), "information": torch.tensor(self.information).double()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.aggressive, self.information = bool(state["aggressive"]), float(state["information"])
