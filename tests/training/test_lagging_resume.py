@@ -1,0 +1,28 @@
+"""A lagging training resumes to the same numbers, bit for bit, its switch and its further batches included."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from tests.training.conftest import small_vae
+
+from uncollapse.data import Data
+from uncollapse.training import Fitted, Training, fit
+from uncollapse.vae import ELBO, Lagging
+
+
+def run(digits: Data, out: Path, steps: int, resume: bool = False) -> Fitted:
+    procedure = Lagging(ELBO(small_vae()), window=2, limit=4)
+    training = Training(steps=steps, batch_size=50, log_every=3, validate_every=5, ema=0.9)
+    return fit(procedure, digits, training, out=out, resume=resume)
+
+
+def test_a_lagging_training_resumes_to_the_same_numbers(digits: Data, tmp_path: Path) -> None:
+    whole = run(digits, tmp_path / "whole", 15)
+    run(digits, tmp_path / "parts", 5)
+    run(digits, tmp_path / "parts", 15, resume=True)
+    for name in ("model", "state"):
+        a, b = (load_file(tmp_path / run / f"checkpoints/last/{name}.safetensors") for run in ("whole", "parts"))
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    assert whole.lines[0]["encoder_steps"] >= 4
+    assert "procedure.aggressive" in a
