@@ -15,11 +15,9 @@ class Part:
 
     Attributes:
         given: Parameters that the house hands over (sizes, the model): they are not part of the configuration.
-        whole_batch: Whether its value depends on the whole batch, so that several processes cannot share one.
     """
 
     given: ClassVar[tuple[str, ...]] = ()
-    whole_batch: bool = False
     _arguments: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

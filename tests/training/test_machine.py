@@ -9,7 +9,7 @@ from tests.training.conftest import small_vae
 
 from uncollapse.data import Data
 from uncollapse.training import CheckpointError, Fitted, Machine, Training, fit
-from uncollapse.training.machine import accelerator, place, refuse_sharing
+from uncollapse.training.machine import accelerator, place
 from uncollapse.vae import ELBO, Amortized
 
 
@@ -56,13 +56,6 @@ def test_a_log_that_cannot_be_written_says_where(run: Callable[..., Fitted], tmp
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match=r"cannot write .*metrics\.jsonl"):
         run(tmp_path / "file" / "run")
-
-
-def test_parts_that_need_the_whole_batch_refuse_to_share_it() -> None:
-    refuse_sharing(ELBO(small_vae()), 2)
-    refuse_sharing(ELBO(small_vae(), free_bits=0.1), 1)
-    with pytest.raises(ValueError, match="ELBO needs the whole batch, which 2 processes share; run it in one process"):
-        refuse_sharing(ELBO(small_vae(), free_bits=0.1), 2)
 
 
 def test_networks_hand_over_float32_in_bf16(digits: Data) -> None:

@@ -16,6 +16,7 @@ from uncollapse.distributions.flow_posteriors import Flow as Flow
 from uncollapse.distributions.mixed_posteriors import Hierarchical as Hierarchical
 from uncollapse.distributions.mixed_posteriors import SemiImplicit as SemiImplicit
 from uncollapse.networks import Factory
+from uncollapse.processes import mean_over_processes
 
 
 class Gaussian(Posterior):
@@ -185,7 +186,6 @@ class Free(Posterior):
         super().__init__(features, shape)
         if not 1 <= window <= limit:
             raise ValueError(f"expected 1 <= window <= limit, came window={window}, limit={limit}: no step would be taken")
-        self.whole_batch = True  # one criterion of convergence for the batch
         self.family = family(features, Size(shape)).requires_grad_(False)
         self.tolerance, self.rate, self.window, self.limit = tolerance, rate, window, limit
         self.support, self.density = self.family.support, self.family.density
@@ -207,7 +207,8 @@ class Free(Posterior):
             ascent = torch.optim.Adam([parameters], lr=self.rate, maximize=True)
             before = -float("inf")
             for _ in range(self.limit // self.window):
-                now = float(sum(self._ascend(x, parameters, ascent) for _ in range(self.window))) / (self.window * len(x))
+                total = torch.stack([self._ascend(x, parameters, ascent) for _ in range(self.window)]).mean()
+                now = float(mean_over_processes(total)) / len(x)
                 if now - before < self.tolerance:
                     break
                 before = now

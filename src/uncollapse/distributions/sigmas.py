@@ -8,6 +8,7 @@ import torch
 from torch import Size, Tensor, nn
 
 from uncollapse.parts import Part
+from uncollapse.processes import gathered
 
 
 class Sigma(Part, nn.Module, ABC):
@@ -90,7 +91,6 @@ class OptimalSigma(Sigma):
         2.0
     """
 
-    whole_batch = True
     variance: Tensor
     seen: Tensor
 
@@ -103,7 +103,8 @@ class OptimalSigma(Sigma):
     def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
         if not self.training or x is None:
             return 0.5 * self.variance.log()
-        mse = (x - mean).square().mean().clamp_min(1e-12)
+        rows = (x - mean).square().flatten(-len(self.shape)).mean(-1) if self.shape else (x - mean).square()
+        mse = gathered(rows, -1).mean().clamp_min(1e-12)
         self._follow(mse.detach())
         return 0.5 * mse.log()
 

@@ -13,11 +13,11 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from uncollapse.distributions import Density, bits_per_dim, draw
+from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.proposals import FromPosterior, Proposal
 from uncollapse.memory import keep_pages
 from uncollapse.networks import Network
 from uncollapse.vae import VAE
-from uncollapse.vae.model import frozen
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def log_likelihood(
     """
     _admit(model, k, budget)
     batches = [x] if isinstance(x, Tensor) else x
-    with frozen(model), _handing_over(model, autocast):
+    with evaluating(model), _handing_over(model, autocast):
         sampler = _Sampler(model, k, proposal, budget, autocast)
         blocks = [sampler.estimates(batch) for batch in batches]
     if not blocks:

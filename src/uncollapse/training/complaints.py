@@ -10,7 +10,8 @@ from jsonargparse import ArgumentParser
 from torch.optim import Optimizer
 
 from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma
-from uncollapse.divergences import Kernel
+from uncollapse.distributions.flows import Transforms
+from uncollapse.divergences import Game, Kernel
 from uncollapse.networks import Network
 from uncollapse.schedules import Schedule
 from uncollapse.vae import Objective, Procedure
@@ -29,6 +30,8 @@ ROLES: dict[str, type] = {
     "gamma": Schedule,
     "capacity": Schedule,
     "kernel": Kernel,
+    "game": Game,
+    "transform": Transforms,
     "optimizer": Optimizer,
 }
 """The base class of the parts that each key of a recipe takes."""
@@ -70,7 +73,7 @@ def check_names(options: Iterable[str]) -> None:
     Example:
         >>> check_names(["--prior", "Normall"])
         Traceback (most recent call last):
-        ValueError: unknown prior 'Normall' (did you mean Normal?); there are Location, Mixture, Normal, Uniform
+        ValueError: unknown prior 'Normall' (did you mean Normal?); there are ...VampPrior
     """
     given = [text for option in options for text in option.split("=", 1)]
     for key, value in pairwise(given):

@@ -18,7 +18,7 @@ from uncollapse.data import Data
 from uncollapse.memory import keep_pages
 from uncollapse.training.checkpoint import read_state, replacing, standing, steadily, write, write_state
 from uncollapse.training.log import Line, Log, Meter, Observer, plain
-from uncollapse.training.machine import Interruption, accelerator, refuse_sharing, rows, wrapper
+from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
 from uncollapse.training.settings import Machine, Training
 from uncollapse.training.update import OptimizerFactory, Update, default_optimizer
 from uncollapse.vae import VAE, Procedure
@@ -181,7 +181,6 @@ class Loop:
         self.main = self.accelerator.is_main_process
         self.model: Any = procedure.objective.model
         admit(self.model, data)
-        refuse_sharing(procedure.objective, self.accelerator.num_processes)
         self.batch = min(training.batch_size, len(data.train))
         self.rows = rows(self.accelerator, self.batch)
         for schedule in (training.schedule, *procedure.schedules()):

@@ -108,19 +108,6 @@ def _hand_over_float32(module: nn.Module) -> None:
             network.register_forward_hook(lambda module, given, output: output.float())
 
 
-def refuse_sharing(objective: nn.Module, processes: int) -> None:
-    """Refuse several processes where a part's value depends on the whole batch: each would take its own share for it.
-
-    Raises:
-        ValueError: If there are several, and there is such a part.
-    """
-    wanting = [type(part).__name__ for part in objective.modules() if getattr(part, "whole_batch", False)]
-    if processes > 1 and wanting:
-        raise ValueError(
-            f"{', '.join(wanting)} needs the whole batch, which {processes} processes share; run it in one process"
-        )
-
-
 def rows(accelerator: Accelerator, batch: int) -> Rows | None:
     """Which rows of the global batch are this process's; None where there is one process.
 

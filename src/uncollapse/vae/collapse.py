@@ -11,8 +11,9 @@ from torch.distributions import Distribution
 
 from uncollapse.distributions import Chain, draw
 from uncollapse.distributions.densities import DiagonalNormal
+from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import kl_units
-from uncollapse.vae.model import VAE, frozen
+from uncollapse.vae.model import VAE
 
 ESTIMATOR = "aggregated posterior of N observations, one draw each (ceiling log N)"
 CONTRAST = "lower bound: N observations told apart by Gaussians of the posteriors' moments, one draw each (ceiling log N)"
@@ -102,7 +103,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
     """
     if len(x) < 2:
         raise ValueError(f"expected at least 2 observations to diagnose, came {len(x)}; a few hundred give a steady verdict")
-    with frozen(model):
+    with evaluating(model):
         q, p = model.posterior(x), model.prior()
         z, log_q = draw(q)
         log_p = p.log_prob(z)

@@ -1,18 +1,18 @@
 """The variational autoencoder: a prescribed model and a posterior beside it."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors.torch import load, save
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
 from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, Posterior, Prior, draw
+from uncollapse.distributions.still import evaluating
 from uncollapse.parts import build
 
 FORMAT = 1
@@ -92,7 +92,7 @@ class VAE(LatentVariableModel):
 
     def settled_log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) with θ as it stands: no dropout, and no statistic follows the data. It is what an E-step ascends."""
-        with frozen(self.likelihood), frozen(self.prior):
+        with evaluating(self.likelihood), evaluating(self.prior):
             return self.log_joint(x, z)
 
     def terms(self, x: Tensor, k: int = 1, q: Distribution | None = None) -> Terms:
@@ -110,7 +110,7 @@ class VAE(LatentVariableModel):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """The posterior mean of each observation: x [B, *shape] to [B, L]."""
-        with frozen(self):
+        with evaluating(self):
             return posterior_mean(self.posterior(x))
 
     @torch.no_grad()
@@ -121,7 +121,7 @@ class VAE(LatentVariableModel):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """The mean of p(x|z), or a draw where it has none: z [..., L] to [..., *shape]."""
-        with frozen(self):
+        with evaluating(self):
             p = self.likelihood(z)
             try:
                 return p.mean
@@ -147,7 +147,7 @@ class VAE(LatentVariableModel):
             source: Where the latents come from; None: the prior.
             mean: The mean of p(x|z) in place of a draw: pictures without the noise of the likelihood.
         """
-        with frozen(self):
+        with evaluating(self):
             z = (self.prior() if source is None else source).sample(Size((n,)))
             return self.decode(z) if mean else self.likelihood(z).sample()
 
@@ -205,18 +205,6 @@ class VAE(LatentVariableModel):
                 f"({len(wrong)} differences); use the recipe that it was trained with"
             )
         self.to(next(v.dtype for v in weights.values() if v.is_floating_point())).load_state_dict(weights)
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """The model in eval(), every module back in its own mode afterwards: no dropout, and no statistic follows the data."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def posterior_mean(q: Distribution, draws: int = 64) -> Tensor:

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from uncollapse.distributions import Density, Posterior, draw
 from uncollapse.divergences import kl_units
 from uncollapse.parts import Part
+from uncollapse.processes import gathered
 from uncollapse.schedules import Schedule, schedule
 from uncollapse.vae.model import VAE, Terms
 
@@ -139,7 +140,7 @@ class ELBO(Bound):
         super().__init__(model, k)
         if free_bits < 0:
             raise ValueError(f"expected free_bits of at least 0 nats, came {free_bits}")
-        self.beta, self.free_bits, self.whole_batch = schedule(beta), free_bits, free_bits > 0
+        self.beta, self.free_bits = schedule(beta), free_bits
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
@@ -158,7 +159,7 @@ class ELBO(Bound):
 
     def floored(self, units: Tensor) -> Tensor:
         """Σ_j max(λ, mean over the batch of KL_j), spread over the batch: [B, G] to [B]."""
-        return torch.where(units.mean(0) > self.free_bits, units, self.free_bits).sum(-1)
+        return torch.where(gathered(units).mean(0) > self.free_bits, units, self.free_bits).sum(-1)
 
 
 class EntropyELBO(Bound):
@@ -211,7 +212,7 @@ class JointELBO(Bound):
         >>> from uncollapse.networks import Bias
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> vae = VAE(Normal(2), Bernoulli(2, (4,), Bias), posteriors.Gaussian(2, (4,), Bias))
-        >>> round(float(JointELBO(vae, data_entropy=math.log(10))(torch.ones(3, 4), torch.tensor(0))[0][0]), 4)
+        >>> round(JointELBO(vae, data_entropy=math.log(10))(torch.ones(3, 4), torch.tensor(0))[0][0].item(), 4)
         -0.47
     """
 
@@ -247,7 +248,7 @@ class IWAE(Bound):
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> vae = VAE(Normal(2), Bernoulli(2, (4,), Bias), posteriors.Gaussian(2, (4,), Bias))
         >>> bound, logged = IWAE(vae, k=5)(torch.ones(3, 4), torch.tensor(0))
-        >>> round(float(bound[0]), 4), bool((bound >= logged["elbo"]).all())
+        >>> round(bound[0].item(), 4), bool((bound >= logged["elbo"]).all())
         (-2.7726, True)
     """
 
