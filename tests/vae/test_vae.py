@@ -4,7 +4,6 @@ import copy
 import json
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 from torch import Size, Tensor
 
 from laws.numerics import assert_equal
-from laws.parts import LIKELIHOODS, PRIORS, RICH, affine, pairs, vae
+from laws.parts import LIKELIHOODS, PRIORS, affine, pairs, vae
 from uncollapse.distributions import Bernoulli, LatentVariableModel, LogitNormal, Normal, OptimalSigma, Uniform, posteriors
 from uncollapse.distributions.likelihoods import Gaussian
 from uncollapse.vae import VAE, diagnose
@@ -27,13 +26,12 @@ def outputs(model: VAE, x: Tensor) -> list[Tensor]:
         return [*model.terms(x, k=2), model.posterior.encode(x), model.encode(x), model.reconstruct(x), model.sample(3)]
 
 
-ROWS = [(p, q, l) for (p, q), l in product(pairs(), LIKELIHOODS) if q not in RICH or l == "Bernoulli"]
+ROWS = [(p, q, "Bernoulli") for p, q in pairs()] + [("Normal", "Gaussian", l) for l in LIKELIHOODS]
 
 
 @pytest.mark.parametrize(("prior", "posterior", "likelihood"), ROWS)
 def test_saved_and_loaded_it_is_the_same(prior: str, posterior: str, likelihood: str, tmp_path: Path) -> None:
-    """Every prior beside every likelihood and posterior on its support (flows and mixtures beside one of each):
-    all that it computes is equal to the bit."""
+    """Every prior beside every posterior on its support, and every likelihood: all that it computes is equal to the bit."""
     x = torch.zeros(4, 3)
     model = vae(prior, likelihood, posterior).eval()
     model.save_pretrained(tmp_path)
