@@ -127,8 +127,8 @@ WITHOUT_MEAN = {"PixelCNN", "PixelCNN-levels", "Recurrent", "Recurrent-GRU"}
 """Likelihoods that have draws but no mean: reconstructions are drawn."""
 NETWORKED: dict[str, Any] = {"context": 3, "hidden": [6], "activation": nn.Tanh}
 TRANSFORMS: dict[str, Callable[[int, int], Transforms]] = {
-    "Planar": flows.Planar,
-    "Radial": flows.Radial,
+    "Planar": partial(flows.Planar),
+    "Radial": partial(flows.Radial),
     "IAF": partial(flows.IAF, **NETWORKED),
     "MAF": partial(flows.MAF, **NETWORKED),
     "Coupling": partial(flows.Coupling, **NETWORKED),
@@ -144,6 +144,10 @@ POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
     "Committed": partial(Committed, network=affine, delta=0.5),
     "Committed-by-mean": partial(Committed, network=affine, delta=0.5, by_mean=True),
     "Free": partial(posteriors.Free, family=partial(posteriors.Gaussian, network=affine), limit=40),
+    "Refined": partial(Refined, family=partial(posteriors.Gaussian, network=affine), steps=3),
+    "Refined-differenced": partial(
+        Refined, family=partial(posteriors.Gaussian, network=affine), steps=2, clip=None, finite_difference=1e-4
+    ),
     "ChainPosterior": partial(
         ChainPosterior, first=gaussian, then=partial(posteriors.Gaussian, network=small), network=affine, context=2
     ),
@@ -157,10 +161,6 @@ POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
 KERNELS: dict[str, Callable[[], Kernel]] = {
     "RBF": partial(RBF, [0.5, 2.0]),
     "InverseMultiquadric": InverseMultiquadric,
-    "Refined": partial(Refined, family=partial(posteriors.Gaussian, network=affine), steps=3),
-    "Refined-differenced": partial(
-        Refined, family=partial(posteriors.Gaussian, network=affine), steps=2, clip=None, finite_difference=1e-4
-    ),
 }
 BOUNDS: dict[str, Callable[[VAE], Bound]] = {
     "ELBO": ELBO,
@@ -228,7 +228,8 @@ def pairs() -> list[tuple[str, str]]:
     """The priors and posteriors that live on the same support."""
     on_interval, refused = {"Uniform", "LogitNormal"}, {("VampPrior", "Free")}
     every = [(p, q) for p in PRIORS for q in POSTERIORS if (p in on_interval) == (q in on_interval)]
-    return [(p, q) for p, q in every if (p, q) not in refused and (q not in RICH or p == "Normal")]
+    few = [*RICH, "Refined", "Refined-differenced"]
+    return [(p, q) for p, q in every if (p, q) not in refused and (q not in few or p == "Normal")]
 
 
 def prior(name: str, features: int = LATENT) -> Prior:

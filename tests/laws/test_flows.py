@@ -144,7 +144,7 @@ def test_free_parameters_of_a_flow() -> None:
     """Variational EM ascends a planar flow's own parameters: the ELBO of the found ones beats that of the start."""
     model = vae(posterior="Gaussian")
     family = partial(posteriors.Flow, network=Bias, transforms=2)
-    free = VAE(model.prior, model.likelihood, Free(2, Size((3,)), family, limit=60))
+    free = VAE(model.prior, model.likelihood, Free(2, Size((3,)), family, rate=0.02, limit=200, window=50))
     x = torch.ones(200, 3)
     start = ELBO(free, k=20)(x, t, free.posterior.family.encode(x))[0].mean()
     assert ELBO(free, k=20)(x, t)[0].mean() > start - 1e-3

@@ -23,12 +23,15 @@ class Chain(Unvalidated):
     """
 
     support = constraints.independent(constraints.real, 1)
-    has_rsample = True
 
     def __init__(self, first: Distribution, then: Callable[[Tensor], Distribution], features: int):
         self.first, self.then = first, then
         self.sizes: tuple[int, ...] = (*(first.sizes if isinstance(first, Chain) else first.event_shape), features)
         super().__init__(first.batch_shape, Size((sum(self.sizes),)))
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        return self.first.has_rsample
 
     @property
     def names(self) -> list[str]:

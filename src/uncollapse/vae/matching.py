@@ -76,10 +76,11 @@ class InfoVAE(Bound):
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
         q = self.posterior(x, parameters)
-        p, z = model.prior(), self.draws(q)
-        log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
+        p = model.prior()
         units = kl_units(q, p)
-        kl = self.over_draws(q.log_prob(z) - p.log_prob(z)) if units is None else units.sum(-1)
+        z, log_q = self.scored_draws(q) if units is None else (self.draws(q), None)
+        log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
+        kl = units.sum(-1) if units is not None else self.over_draws(log_q - p.log_prob(z))
         bound = log_likelihood - (1 - self.alpha) * kl
         logged = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
         weight = self.alpha + self.lam - 1
