@@ -100,7 +100,8 @@ def test_which_pairs_have_a_closed_form() -> None:
             closed.add((prior, posterior))
     families = ("Gaussian", "Gaussian-limits", "BatchNormalized", "Committed", "Committed-by-mean")
     diagonal = {(prior, posterior) for prior in ("Normal", "Location") for posterior in families}
-    assert closed == {*diagonal, ("Normal", "FullGaussian")}
+    refined = {("Normal", "Refined"), ("Normal", "Refined-differenced")}  # their families are diagonal
+    assert closed == {*diagonal, *refined, ("Normal", "FullGaussian")}
 
 
 def test_far_apart_it_stays_finite() -> None:

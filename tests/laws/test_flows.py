@@ -141,13 +141,16 @@ def test_everything_takes_a_flow(name: str) -> None:
 
 
 def test_free_parameters_of_a_flow() -> None:
-    """Variational EM ascends a planar flow's own parameters: the ELBO of the found ones beats that of the start."""
+    """Variational EM ascends a planar flow's own parameters: from a start that is 1 off in each of them, the ELBO rises to within
+    0.1 nats of the posterior's that is all but the prior."""
     model = vae(posterior="Gaussian")
     family = partial(posteriors.Flow, network=Bias, transforms=2)
-    free = VAE(model.prior, model.likelihood, Free(2, Size((3,)), family, rate=0.02, limit=200, window=50))
+    free = VAE(model.prior, model.likelihood, Free(2, Size((3,)), family, rate=0.02, limit=400))
     x = torch.ones(200, 3)
+    near = ELBO(free, k=20)(x, t, free.posterior.family.encode(x))[0].mean()
+    free.posterior.family.network.value.data += 1
     start = ELBO(free, k=20)(x, t, free.posterior.family.encode(x))[0].mean()
-    assert ELBO(free, k=20)(x, t)[0].mean() > start - 1e-3
+    assert start < near - 0.5 and ELBO(free, k=20)(x, t)[0].mean() > near - 0.1
 
 
 def test_constant_flow_has_no_active_unit() -> None:
