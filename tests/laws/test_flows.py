@@ -141,8 +141,8 @@ def test_everything_takes_a_flow(name: str) -> None:
 
 
 def test_free_parameters_of_a_flow() -> None:
-    """Variational EM ascends a planar flow's own parameters: from a start that is 1 off in each of them, the ELBO rises to within
-    0.1 nats of the posterior's that is all but the prior."""
+    """Variational EM ascends a planar flow's own parameters: from a start 1 off in each of them, the ELBO rises to within 0.1
+    nats of the one of a posterior that is all but the prior."""
     model = vae(posterior="Gaussian")
     family = partial(posteriors.Flow, network=Bias, transforms=2)
     free = VAE(model.prior, model.likelihood, Free(2, Size((3,)), family, rate=0.02, limit=400))
