@@ -15,7 +15,7 @@ from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, P
 from uncollapse.distributions.still import evaluating
 from uncollapse.parts import build
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Terms(NamedTuple):
