@@ -66,10 +66,20 @@ def side_by_side(summaries: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
+SHORT = {
+    "nll_standard_error": "±",
+    "elbo": "ELBO",
+    "kl": "KL",
+    "mutual_information": "I(x;z)",
+    "active_units": "active",
+}
+"""Short names of columns."""
+
+
 def by_row(rows: dict[str, dict[str, Any]], columns: Iterable[str]) -> Table:
-    """Several summaries, a line each; one that failed says why."""
+    """Several summaries, a line each, in nats but for units and seconds; one that failed says why."""
     chosen = list(columns)
-    heads = [f"{name.replace('_', ' ')} ({UNITS[name]})" if UNITS.get(name) else name.replace("_", " ") for name in chosen]
+    heads = [SHORT.get(name, name) for name in chosen]
     table = Table("", *heads, box=None, pad_edge=False)
     for row, found in rows.items():
         cells = [_colored(found.get(c, "")) if c == "verdict" else shown(found.get(c)) for c in chosen]

@@ -179,15 +179,24 @@ def judge(kl: float, information: float, thresholds: Thresholds, ceiling: float 
 
 
 def remedies(model: VAE, recipe: str) -> list[str]:
-    """What to try against a collapse of this model, as commands."""
-    elbo = "--objective ELBO --objective"
-    found = [
+    """What to try against a collapse of this model, as commands: only what fits its parts."""
+    elbo, network = "--objective ELBO --objective", "--posterior.network MLP"
+    found = []
+    if hasattr(model.likelihood, "sigma"):
+        found.append(("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses"))
+    if model.likelihood.configuration()["init_args"].get("skip") is False:
+        found.append(("--likelihood.skip true", "let z reach every layer of the decoder"))
+    found += [
         (f"{elbo}.beta Linear --objective.beta.steps 5000", "anneal the weight of the KL"),
         (f"{elbo}.free_bits 0.25", "leave each unit some nats for free"),
-        (f"{elbo}.beta 0.5", "weigh the KL less (no bound then)"),
     ]
-    if hasattr(model.likelihood, "sigma"):
-        found.insert(0, ("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses"))
-    if not hasattr(model.prior.support, "lower_bound"):
-        found.append(("--prior Mixture", "a prior that can follow the posterior"))
+    unbounded = not hasattr(model.prior.support, "lower_bound")
+    encodes = any(p.requires_grad for p in model.posterior.parameters())
+    if encodes and unbounded:
+        found.append((f"--posterior BatchNormalized {network} --prior Normal", "a floor under the KL"))
+    if encodes:
+        found.append(("--procedure Lagging", "let the encoder catch up with the decoder"))
+    if unbounded:
+        prior = "VampPrior" if encodes and model.likelihood.levels else "Mixture"
+        found.append((f"--prior {prior}", "a prior that can follow the posterior"))
     return [f"{f'uncollapse train {quote(recipe)} {options}':90}  {why}" for options, why in found]

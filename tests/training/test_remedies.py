@@ -1,0 +1,23 @@
+"""The commands that a diagnosis proposes are commands."""
+
+import shlex
+
+import pytest
+from torch import Size
+
+from uncollapse.training import Recipe
+from uncollapse.vae.collapse import remedies
+
+SHAPES = {"vae": (1, 8, 8), "vae-mnist-static": (1, 28, 28), "pixelcnn-vae": (1, 28, 28), "vae-em-digits": (1, 8, 8)}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_remedy_of_a_recipe_can_be_built(name: str) -> None:
+    shape = Size(SHAPES[name])
+    found = remedies(Recipe.read(name).model(shape), name)
+    assert len(found) >= 2
+    for remedy in found:
+        words = shlex.split(remedy.partition("  ")[0])
+        assert words[:3] == ["uncollapse", "train", name]
+        recipe = Recipe.read(name, words[3:])
+        recipe.procedure(recipe.model(shape))
