@@ -170,11 +170,11 @@ options of the recipe, shortest names first:
   --precision no         no, bf16
   --compile              compile the objective
   --tracker NAME         tensorboard, mlflow, wandb, trackio
-  --prior NAME           Normal, Uniform, Mixture ...                 --prior.components 50
-  --likelihood NAME      Bernoulli, Gaussian, Categorical ...         --likelihood.network GatedMLP
-  --posterior NAME       Gaussian, FullGaussian, LogitNormal, Free    --posterior.network.hidden '[300,300]'
-  --objective NAME       ELBO, IWAE, EntropyELBO, JointELBO           --objective.beta Linear --objective.beta.steps 5000
-  --procedure NAME       Amortized, VariationalEM
+  --prior NAME           Normal, Mixture, VampPrior, CouplingPrior, ChainPrior ...       --prior.components 50
+  --likelihood NAME      Bernoulli, Gaussian, Categorical, PixelCNN, Recurrent ...       --likelihood.network GatedMLP
+  --posterior NAME       Gaussian, FullGaussian, Flow, Hierarchical, Refined, Free ...   --posterior.network.hidden '[300,300]'
+  --objective NAME       ELBO, IWAE, Capacity, InfoVAE, ReweightedEM ...                 --objective.beta Linear
+  --procedure NAME       Amortized, VariationalEM, Lagging, Alternating
   --optimizer NAME       Adam, AdamW, SGD                             --optimizer.lr 0.0005
   --data.binarize HOW    none, static, dynamic                        --data.dequantize true
   --training.ema D       also: clip, patience, schedule, validate_every, log_every
