@@ -10,6 +10,7 @@ from rich.table import Table
 UNITS = {
     "nll": "nats",
     "nll_standard_error": "nats",
+    "nll_sampling_error": "nats",
     "bits_per_dim": "bits/dim",
     "elbo": "nats",
     "kl": "nats",

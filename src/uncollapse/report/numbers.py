@@ -17,6 +17,8 @@ class Number(NamedTuple):
 
 MEASURES = {
     "nll": ("Negative log-likelihood", "nats", "−log p(x) of one held-out observation; lower is better"),
+    "nll_sampling_error": ("Its error from finitely many samples", "nats", "what more importance samples would take away"),
+    "effective_sample_size": ("Effective sample size", "samples", "how many of the importance samples count"),
     "bits_per_dim": ("Bits per dimension", "bits/dim", "the negative log-likelihood by dimension of the data; lower is better"),
     "elbo": ("ELBO", "nats", "lower bound on log p(x) of one observation; higher is better"),
     "kl": ("KL(q(z|x) ‖ p(z))", "nats", "how far the posterior is from the prior: 0 is a code that is never used"),
