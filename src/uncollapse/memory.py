@@ -7,7 +7,7 @@ def keep_pages() -> None:
     """Have freed memory stay with the process, up to 62 MiB of it.
 
     glibc maps large blocks anew at each allocation and hands freed memory back to the kernel, which clears the same pages at
-    their next use: a third of an evaluation's time, and of a step's where many samples make large tensors. Blocks are mapped
+    their next use: a third of an evaluation's time. Blocks are mapped
     above the size of the largest one ever freed, of at most 32 MiB (mallopt(3), M_MMAP_THRESHOLD); the heap is trimmed above
     twice that. This is such a block; it is never touched, so it takes no memory itself. Other allocators do not mind it.
 

@@ -11,6 +11,7 @@ from torch import Size
 from laws.numerics import assert_equal, assert_mean
 from laws.parts import POSTERIORS, affine
 from uncollapse.distributions import Free, FullGaussian, LogitNormal, Uniform, posteriors
+from uncollapse.networks import Bias
 
 SHAPE = Size((3,))
 
@@ -115,3 +116,11 @@ def test_logit_normal_refuses_an_empty_interval() -> None:
     """low must lie below high."""
     with pytest.raises(ValueError, match="low < high"):
         LogitNormal(2, SHAPE, affine, low=1.0, high=0.0)
+
+
+def test_widening_starts_from_the_limits() -> None:
+    """A log scale far below the limit is widened from the limit, so that the factor is what it says."""
+    family = posteriors.Gaussian(1, Size((1,)), Bias, limits=(-3.0, 1.0))
+    parameters = torch.tensor([[0.0, -50.0]])
+    narrow, wide = family.at(parameters), family.at(family.widen(parameters, 1.5))
+    assert float(wide.stddev / narrow.stddev) == pytest.approx(1.5)

@@ -5,7 +5,7 @@ import torch
 from torch import Size, nn
 
 from laws.parts import NETWORKS
-from uncollapse.networks import MLP, Bias, ConvDecoder, ConvEncoder, GatedLinear, GatedMLP, Network
+from uncollapse.networks import MLP, Bias, ConvDecoder, ConvEncoder, GatedLinear, GatedMLP, Network, SkipConvDecoder, SkipMLP
 
 
 def make(name: str) -> Network:
@@ -98,3 +98,12 @@ def test_convolutions_see_every_pixel() -> None:
     x, z = torch.randn(1, 2, 8, 4, requires_grad=True), torch.randn(3)
     assert (torch.autograd.grad(encoder(x).sum(), x)[0] != 0).all()
     assert (decoder(z) != decoder(z + 1.0)).all()
+
+
+def test_skip_decoders_refuse_widths_below_one() -> None:
+    for build in (
+        lambda: SkipMLP(Size((2,)), Size((3,)), hidden=[4, -3]),
+        lambda: SkipConvDecoder(Size((2,)), Size((1, 8, 8)), width=0),
+    ):
+        with pytest.raises(ValueError, match="expected widths of hidden layers of at least 1"):
+            build()

@@ -106,6 +106,12 @@ def test_thresholds(kl: float, information: float, verdict: str) -> None:
     assert judge(math.nan, information, Thresholds())[0] == "collapsed"
 
 
+@pytest.mark.parametrize(("information", "verdict"), [(0.65, "healthy"), (0.52, "partly collapsed"), (0.3, "collapsed")])
+def test_few_observations_are_judged_by_what_they_can_tell(information: float, verdict: str) -> None:
+    """Of two observations the estimate is log 2 = 0.69 nats at most: four fifths of it are all that can be asked for."""
+    assert judge(5.0, information, Thresholds(), ceiling=math.log(2))[0] == verdict
+
+
 def test_remedies_fit_the_model() -> None:
     """A Gaussian likelihood is told about its sigma, the others are not."""
     gaussian = likelihoods.Gaussian(2, SHAPE, Bias)

@@ -104,6 +104,15 @@ def test_looking_at_a_model_leaves_its_modes_and_sigma_alone() -> None:
     assert torch.equal(model.likelihood.sigma.variance, before) and all(module.training for module in model.modules())
 
 
+def test_an_expectation_step_leaves_the_model_as_it_stands() -> None:
+    """The ascent on free parameters moves no running variance and no mode, in a model that is training."""
+    family = partial(posteriors.Gaussian, network=affine)
+    model = VAE(Normal(2), Gaussian(2, SHAPE, affine, OptimalSigma), posteriors.Free(2, SHAPE, family, limit=20)).train()
+    before = model.likelihood.sigma.variance.clone()
+    model.posterior.encode(torch.randn(5, *SHAPE))
+    assert torch.equal(model.likelihood.sigma.variance, before) and all(module.training for module in model.modules())
+
+
 def test_sample_draws_from_the_likelihood_and_mean_does_not() -> None:
     model = vae()
     assert set(model.sample(50).unique().tolist()) <= {0.0, 1.0}

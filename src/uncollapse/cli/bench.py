@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from uncollapse.cli.tables import by_row
-from uncollapse.training.bench import COLUMNS, Bench, carry_out, markdown, names
+from uncollapse.training.bench import COLUMNS, Bench, carry_out, markdown
 from uncollapse.training.checkpoint import write
 from uncollapse.training.log import Line, Observer
+from uncollapse.training.named import named
 from uncollapse.training.recipe import Recipe
 
 console = Console(stderr=True)
@@ -19,7 +20,7 @@ console = Console(stderr=True)
 def bench(options: Namespace) -> None:
     """One table: a model that collapses, and each remedy, at an equal budget of steps."""
     if options.bench is None:
-        for name, line in names().items():
+        for name, line in named("benches").items():
             print(f"{name:18} {line}")
         return
     chosen = Bench.read(options.bench)

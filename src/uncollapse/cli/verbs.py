@@ -19,7 +19,7 @@ from uncollapse.report import save_samples
 from uncollapse.training.fit import admit
 from uncollapse.training.log import plain
 from uncollapse.training.machine import place
-from uncollapse.training.recipe import names as recipe_names
+from uncollapse.training.named import named
 from uncollapse.training.run import load_data, load_model, read_summary
 from uncollapse.vae import VAE
 from uncollapse.vae import diagnose as diagnosis
@@ -98,7 +98,7 @@ def report(options: Namespace) -> None:
 
 def recipes(options: Namespace) -> None:
     """What recipes there are."""
-    _list(options, recipe_names())
+    _list(options, named("recipes"))
 
 
 def data(options: Namespace) -> None:

@@ -86,7 +86,7 @@ class BatchNormalized(Gaussian):
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running averages; plain means at first, a unit whose batch is not finite left out."""
         self.seen += 1
-        weight = torch.maximum(1 / self.seen, self.seen.new_tensor(self.momentum))
+        weight = (1 / self.seen).clamp_min(self.momentum)
         for running, new in ((self.running_mean, mean), (self.running_variance, variance)):
             running.lerp_(torch.where(new.isfinite(), new, running).to(running), weight)
 

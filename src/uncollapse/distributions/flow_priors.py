@@ -1,5 +1,6 @@
 """Flow priors: a standard normal through learned invertible maps (the maps are zuko's)."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from uncollapse.distributions.conditional import Prior
 from uncollapse.distributions.densities import StandardNormal
 
 
-class FlowPrior(Prior):
+class FlowPrior(Prior, ABC):
     r"""A normalizing flow as prior, :math:`p(z) = \mathcal N(f(z); 0, I) \, |\det \partial f / \partial z|`; its kinds follow.
 
     Args:
@@ -22,6 +23,7 @@ class FlowPrior(Prior):
 
     like: Tensor
 
+    @abstractmethod
     def __init__(self, features: int, flow: Flow):
         super().__init__(features)
         self.transform = flow.transform

@@ -1,5 +1,6 @@
 """Normalizing flows: K invertible maps of a latent, each a function of what an encoder says of x, and their distribution."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -49,7 +50,7 @@ class Transformed(Unvalidated):
         return self.base.log_prob(start) + ladj
 
 
-class Transforms(Part, nn.Module):
+class Transforms(Part, nn.Module, ABC):
     """K invertible maps one after the other, z = f_K(... f_1(z₀)), made from c, what the encoder says of an observation.
 
     Args:
@@ -82,15 +83,37 @@ class Transforms(Part, nn.Module):
             )
         self.features, self.steps = features, steps
 
+    @abstractmethod
     def maps(self, c: Tensor) -> Sequence[Bijection]:
         """The K maps of observations of which the encoder says c [..., context]."""
-        raise NotImplementedError
 
     def forward(self, c: Tensor) -> Bijection:
         return ComposedTransform(*self.maps(c)) if self.steps else DependentTransform(IdentityTransform(), 1)
 
 
-class Planar(Transforms):
+class _Encoded(Transforms):
+    """Maps whose every number comes from the encoder: `numbers` says how many of each kind a map of L latents takes."""
+
+    self_contained = True
+
+    def __init__(self, features: int, steps: int):
+        super().__init__(features, steps)
+        self.sizes = self.numbers(features)
+        self.context = steps * sum(self.sizes)
+
+    @abstractmethod
+    def numbers(self, features: int) -> list[int]:
+        """How many numbers of each kind one map takes."""
+
+    @abstractmethod
+    def one(self, *numbers: Tensor) -> Bijection:
+        """The map of these numbers, one [..., size] of each kind."""
+
+    def maps(self, c: Tensor) -> Sequence[Bijection]:
+        return [self.one(*part.split(self.sizes, -1)) for part in c.split(sum(self.sizes), -1)]
+
+
+class Planar(_Encoded):
     """K planar maps, their u, w and b from the encoder (`bijections.PlanarMap`); 2L + 1 numbers a map, all zero the identity.
 
     Args:
@@ -108,19 +131,15 @@ class Planar(Transforms):
         True
     """
 
-    self_contained = True
+    def numbers(self, features: int) -> list[int]:
+        return [features, features, 1]
 
-    def __init__(self, features: int, steps: int):
-        super().__init__(features, steps)
-        self.context = steps * (2 * features + 1)
-
-    def maps(self, c: Tensor) -> Sequence[Bijection]:
-        sizes = [self.features, self.features, 1]
-        split = (part.split(sizes, -1) for part in c.split(sum(sizes), -1))
-        return [PlanarMap(u, w, b.squeeze(-1)) for u, w, b in split]
+    def one(self, *numbers: Tensor) -> Bijection:
+        u, w, b = numbers
+        return PlanarMap(u, w, b.squeeze(-1))
 
 
-class Radial(Transforms):
+class Radial(_Encoded):
     """K radial maps, their centres, α and β from the encoder (`bijections.RadialMap`); L + 2 numbers a map, zero the identity.
 
     Args:
@@ -138,16 +157,12 @@ class Radial(Transforms):
         True
     """
 
-    self_contained = True
+    def numbers(self, features: int) -> list[int]:
+        return [features, 1, 1]
 
-    def __init__(self, features: int, steps: int):
-        super().__init__(features, steps)
-        self.context = steps * (features + 2)
-
-    def maps(self, c: Tensor) -> Sequence[Bijection]:
-        sizes = [self.features, 1, 1]
-        split = (part.split(sizes, -1) for part in c.split(sum(sizes), -1))
-        return [RadialMap(z0, F.softplus(a.squeeze(-1) + START), b.squeeze(-1)) for z0, a, b in split]
+    def one(self, *numbers: Tensor) -> Bijection:
+        z0, a, b = numbers
+        return RadialMap(z0, F.softplus(a.squeeze(-1) + START), b.squeeze(-1))
 
 
 class Networked(Transforms):
@@ -173,9 +188,9 @@ class Networked(Transforms):
         self.context, self.options = context, {"hidden_features": hidden, "activation": activation}
         self.layers = self.networks()
 
+    @abstractmethod
     def networks(self) -> nn.ModuleList:
         """The K maps, lazy: each a function of h."""
-        raise NotImplementedError
 
     def autoregressive(self, **options: Any) -> nn.ModuleList:
         """K masked autoregressive maps; the order of the latents is reversed from one to the next."""

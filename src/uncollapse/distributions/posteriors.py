@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from uncollapse.distributions.ascending import Ascending
 from uncollapse.distributions.conditional import Posterior
 from uncollapse.distributions.densities import CholeskyNormal, DiagonalNormal, SqueezedNormal
 from uncollapse.distributions.draws import draw
@@ -148,7 +149,7 @@ class LogitNormal(Posterior):
         return torch.cat((mu, log_sigma + math.log(factor)), -1)
 
 
-class Free(Posterior):
+class Free(Ascending):
     r"""Variational parameters of its own for each observation, found by ascent on its ELBO: no encoder (variational EM).
 
     .. math:: \lambda_i^* = \arg\max_\lambda \mathbb E_{q_\lambda}[\log p(x_i, z) - \log q_\lambda(z)]
@@ -183,26 +184,14 @@ class Free(Posterior):
         window: int = 20,
         limit: int = 400,
     ):
-        super().__init__(features, shape)
+        super().__init__(features, shape, family)
         if not 1 <= window <= limit:
             raise ValueError(f"expected 1 <= window <= limit, came window={window}, limit={limit}: no step would be taken")
-        self.family = family(features, Size(shape)).requires_grad_(False)
+        self.family.requires_grad_(False)
         self.tolerance, self.rate, self.window, self.limit = tolerance, rate, window, limit
-        self.support, self.density = self.family.support, self.family.density
-        self.log_joint: Callable[[Tensor, Tensor], Tensor] | None = None
-
-    def attach(self, log_joint: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Called by the model that holds this posterior: whose ELBO to ascend."""
-        self.log_joint = log_joint
-
-    def at(self, parameters: Tensor) -> Distribution:
-        return self.family.at(parameters)
-
-    def widen(self, parameters: Tensor, factor: float) -> Tensor:
-        return self.family.widen(parameters, factor)
 
     def encode(self, x: Tensor) -> Tensor:
-        with torch.enable_grad():
+        with self.still(), torch.enable_grad():
             parameters = self.family.encode(x).detach().clone().requires_grad_()
             ascent = torch.optim.Adam([parameters], lr=self.rate, maximize=True)
             before = -float("inf")
@@ -216,11 +205,9 @@ class Free(Posterior):
 
     def _ascend(self, x: Tensor, parameters: Tensor, ascent: Any) -> Tensor:
         """One step on λ; returns the batch's ELBO before it, summed, on the device."""
-        if self.log_joint is None:
-            raise ValueError("Free ascends the ELBO of a model: hand it to VAE(prior, likelihood, posterior) first")
         q = self.family.at(parameters)
         z, log_q = draw(q, Size((1,)))
-        elbo = (self.log_joint(x, z) - log_q).sum()
+        elbo = (self.joint(x, z) - log_q).sum()
         parameters.grad = torch.autograd.grad(elbo, parameters)[0]
         ascent.step()
         return elbo.detach()

@@ -1,20 +1,17 @@
 """Semi-amortised inference: an encoder's parameters, refined by ascent on each observation's ELBO, as one posterior."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Distribution
 
 from uncollapse import noise
+from uncollapse.distributions.ascending import Ascending
 from uncollapse.distributions.conditional import Density, Posterior
-from uncollapse.distributions.posteriors import Free
-from uncollapse.distributions.still import evaluating
 
 
-class Refined(Posterior):
+class Refined(Ascending):
     r"""The semi-amortised posterior: K steps of stochastic variational inference from what an encoder gives.
 
     .. math:: \lambda_0 = \mathrm{enc}_\phi(x), \quad
@@ -75,7 +72,7 @@ class Refined(Posterior):
         k: int = 1,
         finite_difference: float | None = None,
     ):
-        super().__init__(features, shape)
+        super().__init__(features, shape, family)
         if steps < 0 or k < 1 or rate <= 0 or not 0 <= momentum < 1:
             raise ValueError(
                 f"expected steps >= 0, k >= 1, rate > 0 and momentum in [0, 1), came steps={steps}, k={k}, rate={rate}, "
@@ -84,16 +81,13 @@ class Refined(Posterior):
         for name, value in (("clip", clip), ("finite_difference", finite_difference)):
             if value is not None and value <= 0:
                 raise ValueError(f"expected {name} above 0, or none at all, came {value}; leave it out")
-        self.family = family(features, Size(shape))
         self._check()
         self.steps, self.rate, self.momentum, self.clip, self.k = steps, rate, momentum, clip, k
         self.finite_difference = finite_difference
-        self.support = self.family.support
-        self.log_joint: Callable[[Tensor, Tensor], Tensor] | None = None
         self.refining = False
 
     def _check(self) -> None:
-        if isinstance(self.family, (Free, Refined)):
+        if isinstance(self.family, Ascending):
             raise ValueError(
                 f"Refined starts from an encoder, came {type(self.family).__name__}, which ascends already; write --posterior "
                 f"{type(self.family).__name__} alone, or --posterior.family Gaussian"
@@ -104,16 +98,6 @@ class Refined(Posterior):
                 f"{self.family.density.value}; write --posterior.family Gaussian"
             )
 
-    def attach(self, log_joint: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Called by the model that holds this posterior: whose ELBO to ascend."""
-        self.log_joint = log_joint
-
-    def at(self, parameters: Tensor) -> Distribution:
-        return self.family.at(parameters)
-
-    def widen(self, parameters: Tensor, factor: float) -> Tensor:
-        return self.family.widen(parameters, factor)
-
     def encode(self, x: Tensor) -> Tensor:
         parameters = self.family.encode(x)
         if self.steps == 0:
@@ -122,7 +106,7 @@ class Refined(Posterior):
             raise ValueError("the prior encodes with this posterior while it is refined; hand that prior the family alone")
         self.refining = True
         try:
-            with self._still():
+            with self.still():
                 return self._refine(x, parameters, learning=torch.is_grad_enabled())
         finally:
             self.refining = False
@@ -151,27 +135,16 @@ class Refined(Posterior):
 
     def elbo(self, x: Tensor, parameters: Tensor) -> Tensor:
         """What the steps ascend, estimated by k draws: [B] nats."""
-        if self.log_joint is None:
-            raise ValueError("Refined ascends the ELBO of a model: hand it to VAE(prior, likelihood, posterior) first")
         q = self.family.at(parameters)
         z = q.rsample(Size((self.k,)))
         try:
-            return self.log_joint(x, z).mean(0) + q.entropy()
+            return self.joint(x, z).mean(0) + q.entropy()
         except NotImplementedError:
-            return (self.log_joint(x, z) - q.log_prob(z)).mean(0)
-
-    def _model(self) -> nn.Module | None:
-        """The model whose log p(x, z) is ascended."""
-        model = getattr(self.log_joint, "__self__", None)
-        return model if isinstance(model, nn.Module) else None
-
-    def _still(self) -> AbstractContextManager[None]:
-        model = self._model()
-        return nullcontext() if model is None else evaluating(model)
+            return (self.joint(x, z) - q.log_prob(z)).mean(0)
 
     def _theta(self) -> list[nn.Parameter]:
         """What the ELBO's gradient depends on beside λ."""
-        model = self._model()
+        model = self.model()
         return [] if model is None else [p for p in model.parameters() if p.requires_grad]
 
 
@@ -192,7 +165,7 @@ class _Differenced(torch.autograd.Function):
         refined, (parameters,) = ctx.refined, ctx.saved_tensors
         norm = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
         along = refined.finite_difference * v / norm.clamp_min(torch.finfo(v.dtype).tiny)
-        with torch.enable_grad(), refined._still():
+        with torch.enable_grad(), refined.still():
             at = parameters.detach().requires_grad_()
             with noise.replayed(ctx.tape):
                 ahead = refined.elbo(ctx.x, at + along)

@@ -17,6 +17,7 @@ from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.proposals import FromPosterior, Proposal
 from uncollapse.memory import keep_pages
 from uncollapse.networks import Network
+from uncollapse.networks.base import hand_over_float32
 from uncollapse.vae import VAE
 
 
@@ -207,9 +208,8 @@ def _width(model: VAE) -> int:
 
 @contextmanager
 def _handing_over(model: VAE, autocast: torch.dtype | None) -> Iterator[None]:
-    """The decoder's networks hand over float32, whatever type they computed in, so that densities are not rounded to it."""
-    networks = [part for part in model.likelihood.children() if isinstance(part, Network) and autocast is not None]
-    hooks = [network.register_forward_hook(lambda module, given, output: output.float()) for network in networks]
+    """The decoder's networks hand over float32 where they compute in another type."""
+    hooks = [] if autocast is None else hand_over_float32(model.likelihood)
     try:
         yield
     finally:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Size, Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from uncollapse.parts import Part
 
@@ -34,6 +36,17 @@ class Network(Part, nn.Module):
     def shaped(self, y: Tensor) -> Tensor:
         """[..., prod(output)] to [..., *output]."""
         return y if len(self.output) == 1 else y.reshape(*y.shape[:-1], *self.output)
+
+
+def hand_over_float32(part: nn.Module) -> list[RemovableHandle]:
+    """Have the networks within a part give float32 for what autocast lets them compute in bf16 or float16: densities, noise and
+    divergences are not rounded to it. Returns handles whose `remove` undoes it."""
+    networks = [module for module in part.modules() if isinstance(module, Network)]
+    return [network.register_forward_hook(_float32) for network in networks]
+
+
+def _float32(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+    return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
 
 
 Factory = Callable[[Size, Size], Network]

@@ -6,7 +6,7 @@ from math import prod
 import torch.nn.functional as F
 from torch import Size, Tensor, nn
 
-from uncollapse.networks.base import Network
+from uncollapse.networks.base import Network, widths
 from uncollapse.networks.conv import quarter
 
 
@@ -34,7 +34,7 @@ class SkipMLP(Network):
 
     def __init__(self, input: Size, output: Size, hidden: list[int] = [200, 200], activation: type[nn.Module] = nn.ReLU):
         super().__init__(input, output)
-        sizes = [prod(input), *hidden, prod(output)]
+        sizes = [prod(input), *widths(hidden), prod(output)]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.skips = nn.ModuleList(nn.Linear(prod(input), o, bias=False) for o in sizes[2:])
         self.activation = activation()
@@ -74,6 +74,7 @@ class SkipConvDecoder(Network):
 
     def __init__(self, input: Size, output: Size, width: int = 32):
         super().__init__(input, output)
+        widths([width])
         maps = prod(self.output[:-2])
         self.start = Size((2 * width, *quarter(self.output, "output")))
         self.affine = nn.Linear(prod(input), prod(self.start))

@@ -4,9 +4,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,25 +14,13 @@ from uncollapse.evaluation import evaluate
 from uncollapse.training.checkpoint import write
 from uncollapse.training.fit import TrainingError
 from uncollapse.training.log import Observer, plain
+from uncollapse.training.named import located
 from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import train
 from uncollapse.vae import VAE
 
 COLUMNS = ("nll", "nll_standard_error", "elbo", "kl", "mutual_information", "active_units", "seconds", "verdict")
 """What the table of a bench states of each row, by the names of summary.json."""
-
-
-def names() -> dict[str, str]:
-    """The benches that come with the library, each with the first line of its file.
-
-    Example:
-        >>> "collapse" in names()
-        True
-    """
-    found = sorted((files("uncollapse") / "benches").iterdir(), key=lambda file: file.name)
-    return {
-        f.name.removesuffix(".yaml"): f.read_text().partition("\n")[0].lstrip("# ") for f in found if f.name.endswith(".yaml")
-    }
 
 
 @dataclass(frozen=True)
@@ -58,14 +44,7 @@ class Bench:
         Raises:
             ValueError: If there is none of this name, or the file is no bench.
         """
-        known = names()
-        if not name.endswith((".yaml", ".yml")) and name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"unknown bench {name!r}; {hint}there are {', '.join(known)}, or write the path of a .yaml file")
-        file = Path(str(files("uncollapse") / "benches" / f"{name}.yaml")) if name in known else Path(name)
-        if not file.exists():
-            raise ValueError(f"there is no bench file {name}")
+        file = located("bench", "benches", name)
         found = yaml.safe_load(file.read_text())
         if not isinstance(found, dict) or not {"recipe", "rows"} <= found.keys():
             raise ValueError(f"{name} is no bench: expected recipe: NAME and rows: {{NAME: OPTIONS}}")

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from uncollapse.networks import Network
+from uncollapse.networks.base import hand_over_float32
 from uncollapse.noise import Rows
 from uncollapse.training.settings import Machine
 
@@ -92,20 +92,13 @@ def wrapper(accelerator: Accelerator, machine: Machine) -> Callable[[nn.Module],
     def wrap(module: nn.Module) -> nn.Module:
         module.to(accelerator.device)
         if machine.precision != "no":
-            _hand_over_float32(module)
+            hand_over_float32(module)
         if accelerator.num_processes == 1 and machine.precision == "no":
             return torch.compile(module) if machine.compile else module  # type: ignore[return-value]
         prepared = accelerator.prepare(module)
         return torch.compile(prepared) if machine.compile else prepared  # type: ignore[return-value]
 
     return wrap
-
-
-def _hand_over_float32(module: nn.Module) -> None:
-    """Networks compute in low precision and hand over float32: densities, noise and divergences are not rounded."""
-    for network in module.modules():
-        if isinstance(network, Network):
-            network.register_forward_hook(lambda module, given, output: output.float())
 
 
 def rows(accelerator: Accelerator, batch: int) -> Rows | None:

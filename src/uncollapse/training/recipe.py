@@ -2,9 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -16,6 +13,7 @@ from torch.optim import Optimizer
 from uncollapse.data import Data, load
 from uncollapse.distributions import Likelihood, Posterior, Prior
 from uncollapse.training.complaints import check_names, complaint
+from uncollapse.training.named import located
 from uncollapse.training.settings import Machine, Training
 from uncollapse.vae import VAE, Objective, Procedure
 
@@ -67,37 +65,6 @@ def parser() -> ArgumentParser:
     return parser
 
 
-def names() -> dict[str, str]:
-    """The recipes that come with the library, each with the first line of its file.
-
-    Example:
-        >>> "vae" in names()
-        True
-    """
-    found = sorted((files("uncollapse") / "recipes").iterdir(), key=lambda file: file.name)
-    return {
-        f.name.removesuffix(".yaml"): f.read_text().partition("\n")[0].lstrip("# ") for f in found if f.name.endswith(".yaml")
-    }
-
-
-def find(recipe: str) -> Path:
-    """The file of a recipe, by its name or its path.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    if recipe.endswith((".yaml", ".yml")):
-        if not Path(recipe).exists():
-            raise ValueError(f"there is no recipe file {recipe}")
-        return Path(recipe)
-    known = names()
-    if recipe not in known:
-        near = get_close_matches(recipe, known, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"unknown recipe {recipe!r}; {hint}there are {', '.join(known)}, or write the path of a .yaml file")
-    return Path(str(files("uncollapse") / "recipes" / f"{recipe}.yaml"))
-
-
 @dataclass
 class Recipe:
     """A model, its objective, procedure, data and training, read from YAML and options.
@@ -119,7 +86,7 @@ class Recipe:
         Raises:
             ValueError: If a name or value does not fit; says which ones do.
         """
-        file, given, reader = find(recipe), lengthen(options), parser()
+        file, given, reader = located("recipe", "recipes", recipe), lengthen(options), parser()
         check_names(given)
         try:
             found = reader.parse_args(["--config", str(file), *given])

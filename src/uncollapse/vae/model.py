@@ -62,7 +62,7 @@ class VAE(LatentVariableModel):
         self._check()
         attach = getattr(posterior, "attach", None)
         if attach is not None:
-            attach(self.settled_log_joint)
+            attach(self.log_joint)
 
     def _check(self) -> None:
         q, p = self.posterior, self.prior
@@ -89,11 +89,6 @@ class VAE(LatentVariableModel):
         """Build a model from factories of its parts, each size stated once."""
         event = Size(shape)
         return cls(prior(features), likelihood(features, event), posterior(features, event))
-
-    def settled_log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x, z) with θ as it stands: no dropout, and no statistic follows the data. It is what an E-step ascends."""
-        with evaluating(self.likelihood), evaluating(self.prior):
-            return self.log_joint(x, z)
 
     def terms(self, x: Tensor, k: int = 1, q: Distribution | None = None) -> Terms:
         """Draw k latents for each observation and score them: x [B, *shape].
