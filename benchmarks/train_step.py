@@ -29,11 +29,14 @@ from uncollapse.distributions import Bernoulli, Normal, posteriors
 from uncollapse.networks import MLP, Factory, GatedMLP
 from uncollapse.training import Machine, Training
 from uncollapse.training.fit import Loop
-from uncollapse.vae import ELBO, VAE, Amortized
+from uncollapse.vae import ELBO, VAE, Amortized, Procedure
 
 BATCH, N = 100, 10_000
 Steps = Callable[[int], None]
 """Takes so many training steps."""
+
+Make = Callable[[Tensor, bool], Steps]
+"""A contestant, made from the data and whether to compile; a function that a new process can import."""
 
 
 class Setting(NamedTuple):
@@ -90,9 +93,13 @@ def bare(setting: Setting, x: Tensor, compiled: bool) -> Steps:
 
 def ours(setting: Setting, x: Tensor, compiled: bool) -> Steps:
     """The library's loop, with its guard against NaN and its log."""
+    return loop_of(Amortized(ELBO(vae(setting))), x, compiled)
+
+
+def loop_of(procedure: Procedure, x: Tensor, compiled: bool) -> Steps:
+    """The library's loop on a procedure."""
     data = from_arrays(x.cpu().bool().numpy())
     machine = Machine(device=x.device.type, compile=compiled)
-    procedure = Amortized(ELBO(vae(setting)))
     loop = Loop(procedure, data, Training(steps=10**9, batch_size=BATCH), _adam, machine, None, [])
 
     def steps(n: int) -> None:
@@ -108,14 +115,21 @@ def _adam(parameters: Any) -> torch.optim.Optimizer:
 
 def pythae(setting: Setting, x: Tensor, compiled: bool) -> Steps:
     """The training step of pythae's trainer."""
-    from pythae.data.datasets import BaseDataset
     from pythae.models import VAE as Peer
     from pythae.models import VAEConfig
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
     torch.manual_seed(0)
     parts = {} if setting.default_of_pythae else pythae_parts(vae(setting))
-    peer = Peer(VAEConfig(input_dim=(784,), latent_dim=setting.latent, reconstruction_loss="bce"), **parts)
+    return trained_by_pythae(
+        Peer(VAEConfig(input_dim=(784,), latent_dim=setting.latent, reconstruction_loss="bce"), **parts), x
+    )
+
+
+def trained_by_pythae(peer: Any, x: Tensor) -> Steps:
+    """The steps of pythae's trainer on a model of its own."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
     config = BaseTrainerConfig(
         output_dir=tempfile.mkdtemp(),
         num_epochs=1,
@@ -183,11 +197,11 @@ def pythae_parts(model: VAE) -> dict[str, nn.Module]:
 CONTESTANTS = {"bare loop": bare, "uncollapse": ours, "pythae": pythae}
 
 
-def contestant(who: str, setting: str, options: argparse.Namespace, wire: Connection) -> None:
+def contestant(make: Make, options: argparse.Namespace, wire: Connection) -> None:
     """The process of one contestant: told a number of steps, it takes them and answers with milliseconds a step."""
     torch.manual_seed(0)
     x = (torch.rand(N, 784, device=options.device) < 0.3).float()
-    steps = CONTESTANTS[who](SETTINGS[setting], x, options.compile)
+    steps = make(x, options.compile)
     steps(options.block)
     while n := wire.recv():
         since = time.perf_counter()
@@ -197,14 +211,14 @@ def contestant(who: str, setting: str, options: argparse.Namespace, wire: Connec
         wire.send(1000 * (time.perf_counter() - since) / n)
 
 
-def race(setting: str, names: list[str], options: argparse.Namespace) -> dict[str, list[float]]:
+def race(contestants: dict[str, Make], options: argparse.Namespace) -> dict[str, list[float]]:
     """Milliseconds a step, one number a round, in blocks that take turns."""
     context, wires, processes = get_context("spawn"), {}, []
-    for who in names:
+    for who, make in contestants.items():
         wires[who], theirs = context.Pipe()
-        processes.append(context.Process(target=contestant, args=(who, setting, options, theirs), daemon=True))
+        processes.append(context.Process(target=contestant, args=(make, options, theirs), daemon=True))
         processes[-1].start()
-    times: dict[str, list[float]] = {who: [] for who in names}
+    times: dict[str, list[float]] = {who: [] for who in contestants}
     for turn in range(options.rounds + 2):
         for who, wire in wires.items():
             wire.send(options.block)
@@ -227,8 +241,9 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=10, help="steps in a block")
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, compile {options.compile}")
-    for name in SETTINGS:
-        times = race(name, [who for who in CONTESTANTS if options.peer or who != "pythae"], options)
+    for name, setting in SETTINGS.items():
+        names = [who for who in CONTESTANTS if options.peer or who != "pythae"]
+        times = race({who: partial(CONTESTANTS[who], setting) for who in names}, options)
         for who, values in times.items():
             ratio = statistics.median(a / b for a, b in zip(values, times["uncollapse"], strict=True))
             print(f"{name:22} {who:12} {statistics.median(values):8.3f} ms/step   {ratio:5.2f} x uncollapse", flush=True)

@@ -48,7 +48,7 @@ def test_evaluate_prints_json(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert found["bits_per_dim"] > 0
 
 
-@pytest.mark.parametrize("proposal", ["widened", "prior"])
+@pytest.mark.parametrize("proposal", ["widened", "prior", "matched"])
 def test_evaluate_takes_another_proposal(proposal: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "--samples", "20", "--examples", "20", "--proposal", proposal, "--json"]) == 0
     assert np.isfinite(json.loads(capsys.readouterr().out)["nll"])
@@ -228,3 +228,18 @@ def test_sampling_to_an_unknown_ending_writes_nothing(run: Path, tmp_path: Path,
     assert main(["sample", str(run), "--out", str(tmp_path / "a.gif")]) == 2
     assert ".png" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_language_model_writes_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The vocabulary is kept with the run: samples, reconstructions and paths are sentences, without the data at hand."""
+    text, out = tmp_path / "own.txt", tmp_path / "run"
+    text.write_text("a red cat sits\na blue dog runs\n" * 30)
+    sizes = ["--likelihood.levels", "9", "--posterior.network.levels", "9", "--likelihood.hidden", "8", "--latent", "2"]
+    given = ["--data", str(text), "--data.words", "7", "--steps", "4", "--batch", "8", *sizes]
+    assert main(["train", "lstm-vae", *given, "--out", str(out)]) == 0
+    text.rename(tmp_path / "elsewhere.txt")
+    known = set((out / "words.txt").read_text().splitlines())
+    assert known == {"<end>", "<unknown>", "a", "red", "cat", "sits", "blue", "dog", "runs"}
+    assert main(["sample", str(out), "--n", "5", "--out", str(tmp_path / "samples.txt")]) == 0
+    lines = (tmp_path / "samples.txt").read_text().split("\n")
+    assert len(lines) == 6 and {word for line in lines for word in line.split()} <= known - {"<end>"}

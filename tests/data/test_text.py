@@ -93,3 +93,18 @@ def test_synthetic_sequences_know_their_latent() -> None:
     pairs = oracle.log_prob(k.repeat(30, 0), np.tile(z, (30, 1))).reshape(30, 30)
     information = (np.diag(pairs) - np.log(np.exp(pairs).mean(1))).mean()
     assert 1.0 < information < np.log(30)
+
+
+def test_a_vocabulary_of_the_most_frequent_words(tmp_path: Path) -> None:
+    """The rest becomes unknown, levels and scale follow; more words than there are, and other data, are refused."""
+    path = tmp_path / "own.txt"
+    path.write_text("a b\na b\na c\n" * 20)
+    whole, data = load(str(path)), load(str(path), words=2)
+    assert (whole.levels, data.levels, data.words) == (5, 4, ("<end>", "<unknown>", "a", "b"))
+    assert set(sentences(data.train.all(), data.words)) == {"a b", "a <unknown>"}
+    assert data.train.all().max() <= 1
+    for words in (0, 4):
+        with pytest.raises(ValueError, match=f"expected 1 to 3 words, as many as own has, came {words}"):
+            load(str(path), words=words)
+    with pytest.raises(ValueError, match="expected sentences where a number of words is stated, came digits"):
+        load("digits", words=5)

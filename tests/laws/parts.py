@@ -60,6 +60,7 @@ from uncollapse.vae import (
     Lagging,
     LogLikelihood,
     MaximumLikelihood,
+    MonteCarloEM,
     Objective,
     Procedure,
     ReweightedEM,
@@ -156,6 +157,7 @@ POSTERIORS: dict[str, Callable[[int, Size], Posterior]] = {
         for name, transform in TRANSFORMS.items()
     },
     "Hierarchical": partial(posteriors.Hierarchical, network=affine, auxiliary=small, context=3),
+    "Implicit": partial(posteriors.Implicit, network=affine, mixing=small, context=3, noise_features=2),
     "SemiImplicit": partial(posteriors.SemiImplicit, network=affine, mixing=small, context=3, noise_features=2, j=5),
 }
 KERNELS: dict[str, Callable[[], Kernel]] = {
@@ -191,6 +193,7 @@ PROCEDURES: dict[str, Callable[[Objective], Procedure]] = {
     "MaximumLikelihood": MaximumLikelihood,
     "VariationalEM": VariationalEM,
     "Lagging": partial(Lagging, window=5, limit=20),
+    "MonteCarloEM": partial(MonteCarloEM, sampler=partial(HMC, leapfrogs=3), transitions=2),
 }
 SAMPLERS: dict[str, Callable[[], HMC]] = {"HMC": partial(HMC, leapfrogs=3)}
 
@@ -215,6 +218,9 @@ EXACT = [name for name, row in POSTERIORS.items() if row(LATENT, Size((3,))).den
 """The posteriors that know their own density."""
 
 
+IMPLICIT = [name for name, row in POSTERIORS.items() if row(LATENT, Size((3,))).density is Density.SAMPLES]
+"""Those that can only be drawn from, with laws in test_implicit.py."""
+
 RICH = [name for name in POSTERIORS if name.startswith("Flow") or name not in EXACT]
 """Flows and mixtures, with laws in test_flows.py and test_mixed_posteriors.py; beside the normal prior alone in `pairs`."""
 
@@ -229,7 +235,7 @@ def pairs() -> list[tuple[str, str]]:
     on_interval, refused = {"Uniform", "LogitNormal"}, {("VampPrior", "Free")}
     every = [(p, q) for p in PRIORS for q in POSTERIORS if (p in on_interval) == (q in on_interval)]
     few = [*RICH, "Refined", "Refined-differenced"]
-    return [(p, q) for p, q in every if (p, q) not in refused and (q not in few or p == "Normal")]
+    return [(p, q) for p, q in every if (p, q) not in refused and q not in IMPLICIT and (q not in few or p == "Normal")]
 
 
 def prior(name: str, features: int = LATENT) -> Prior:

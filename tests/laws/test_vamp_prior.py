@@ -28,6 +28,7 @@ from uncollapse.distributions import (
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture
 from uncollapse.evaluation import log_likelihood
+from uncollapse.networks import RecurrentEncoder
 from uncollapse.vae import ELBO, IWAE, VAE, EntropyELBO, JointELBO, diagnose
 
 SHAPE = Size((3,))
@@ -272,6 +273,9 @@ def test_refusals() -> None:
         VAE(VampPrior(2, low=-1.0), bernoulli, gaussian)
     with pytest.raises(ValueError, match="Ratio gives an estimate of a ratio only"):
         VAE(VampPrior(2), bernoulli, Ratio(2, SHAPE, affine))
+    tokens = partial(posteriors.Gaussian, network=partial(RecurrentEncoder, levels=2, hidden=3, embedding=2))
+    with pytest.raises(ValueError, match="RecurrentEncoder reads tokens and has no gradient for them; write --prior Mixture"):
+        VAE(VampPrior(2, 3), Bernoulli(2, (3,), small), tokens(2, Size((3,))))
     with pytest.raises(ValueError, match="Free finds its parameters through the model"):
         VAE(VampPrior(2), bernoulli, Free(2, SHAPE, partial(posteriors.Gaussian, network=affine)))
     with pytest.raises(ValueError, match="hand it to VAE"):

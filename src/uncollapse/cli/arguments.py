@@ -69,10 +69,12 @@ def _evaluate(parser: ArgumentParser) -> None:
         "--samples", type=positive, default=1000, metavar="K", help="importance samples each (default: %(default)s)"
     )
     parser.add_argument(
-        "--proposal", choices=["posterior", "widened", "prior"], default="posterior", help="where they come from"
+        "--proposal",
+        choices=["posterior", "widened", "prior", "matched"],
+        help="where they come from (default: posterior; matched, a Gaussian with its moments, where it has no density)",
     )
     parser.add_argument(
-        "--widen", type=float, default=1.2, metavar="F", help="factor of --proposal widened (default: %(default)s)"
+        "--widen", type=float, default=1.2, metavar="F", help="factor of --proposal widened and matched (default: %(default)s)"
     )
     parser.add_argument(
         "--examples", type=positive, metavar="N", help="only N of the split, at random and always the same ones"
@@ -102,7 +104,7 @@ def _sample(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--mean", action="store_true", help="the mean of p(x|z) in place of a draw, for pictures without noise")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    _out(parser, ".png, .npz, .npy or .txt")
+    _out(parser, ".png, .npz, .npy or .txt (sentences are written as words)")
 
 
 def _encode(parser: ArgumentParser) -> None:
@@ -115,7 +117,7 @@ def _reconstruct(parser: ArgumentParser) -> None:
     _run(parser)
     _split(parser)
     parser.add_argument("--n", type=positive, default=16, help="how many, from the first (default: %(default)s)")
-    _out(parser, ".png, .npz, .npy or .txt")
+    _out(parser, ".png, .npz, .npy or .txt (sentences are written as words)")
 
 
 def _interpolate(parser: ArgumentParser) -> None:
@@ -123,7 +125,7 @@ def _interpolate(parser: ArgumentParser) -> None:
     _split(parser)
     parser.add_argument("--between", type=int, nargs=2, default=[0, 1], metavar=("A", "B"), help="numbers of two observations")
     parser.add_argument("--steps", type=positive, default=10, help="default: %(default)s")
-    _out(parser, ".png, .npz, .npy or .txt")
+    _out(parser, ".png, .npz, .npy or .txt (sentences are written as words)")
 
 
 def _compare(parser: ArgumentParser) -> None:

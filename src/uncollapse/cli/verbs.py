@@ -13,14 +13,14 @@ from uncollapse.cli.tables import numbers, side_by_side
 from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
 from uncollapse.data import names as data_names
-from uncollapse.evaluation import FromPosterior, FromPrior, Proposal, Widened
+from uncollapse.evaluation import FromPosterior, FromPrior, Matched, Proposal, Widened
 from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.report import save_samples
 from uncollapse.training.fit import admit
 from uncollapse.training.log import plain
 from uncollapse.training.machine import place
 from uncollapse.training.named import named
-from uncollapse.training.run import load_data, load_model, read_summary
+from uncollapse.training.run import load_data, load_model, read_summary, read_words
 from uncollapse.vae import VAE
 from uncollapse.vae import diagnose as diagnosis
 
@@ -30,7 +30,13 @@ console = Console()
 def evaluate(options: Namespace) -> None:
     """Held-out log-likelihood with its standard error, ELBO and diagnosis."""
     model, data = _opened(options)
-    proposals: dict[str, Proposal] = {"posterior": FromPosterior(), "widened": Widened(options.widen), "prior": FromPrior()}
+    proposals: dict[str | None, Proposal | None] = {
+        None: None,
+        "posterior": FromPosterior(),
+        "widened": Widened(options.widen),
+        "prior": FromPrior(),
+        "matched": Matched(options.widen),
+    }
     recipe = str(options.run / "config.yaml")
     found = evaluation(
         model, data, options.split, options.samples, proposals[options.proposal], options.examples, options.seed, recipe
@@ -123,7 +129,7 @@ def _opened(options: Namespace) -> tuple[VAE, Data]:
 
 
 def _save(options: Namespace, x: Tensor, columns: int | None = None) -> None:
-    save_samples(options.out, x, columns)
+    save_samples(options.out, x, columns, read_words(options.run))
     print(f"wrote {options.out}: {tuple(x.shape)}")
 
 

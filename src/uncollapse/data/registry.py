@@ -49,6 +49,7 @@ def load(
     dequantize: bool = False,
     seed: int = 0,
     length: int | None = None,
+    words: int | None = None,
 ) -> Data:
     """Load a data set.
 
@@ -60,6 +61,7 @@ def load(
         dequantize: Whether to add uniform noise to discrete values, so that they are real numbers.
         seed: Of toy densities, of static binarisation, and of the splits of the user's own files.
         length: Of sentences, how many words there is room for; a longer one is refused. None: as many as the longest has.
+        words: Of sentences, how many words the vocabulary holds, the most frequent ones; any other is unknown. None: all.
 
     Raises:
         FileNotFoundError: If a file is missing, or cannot be downloaded.
@@ -76,6 +78,8 @@ def load(
     data = NAMED[name][0](seed) if name in NAMED else _own(name, seed)
     if length is not None:
         data = text.of_length(data, length)
+    if words is not None:
+        data = text.of_words(data, words)
     if binarize != "none":
         return stochastic.binarized(data, binarize, seed)
     return stochastic.dequantized(data) if dequantize else data

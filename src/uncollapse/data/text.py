@@ -99,6 +99,30 @@ def of_length(data: Data, length: int) -> Data:
     return data.mapped(lambda split, source: Source(F.pad(_held(source), (0, room)), source.labels, source.scale))
 
 
+def of_words(data: Data, words: int) -> Data:
+    """Sentences in a vocabulary of the most frequent `words` words; any other word is unknown.
+
+    Raises:
+        ValueError: If the data are no sentences, or have fewer words.
+
+    Example:
+        >>> data = of_words(from_sentences(["a cat", "a dog"], ["a cat"], ["a dog"]), 1)
+        >>> data.levels, sentences(data.test.all(), data.words)
+        (3, ['a <unknown>'])
+    """
+    if data.words is None:
+        raise ValueError(f"expected sentences where a number of words is stated, came {data.name}: leave words out")
+    known = len(data.words) - 2
+    if not 1 <= words <= known:
+        raise ValueError(f"expected 1 to {known} words, as many as {data.name} has, came {words}: write one of those")
+
+    def cut(split: str, source: Source) -> Source:
+        k = _held(source)
+        return Source(torch.where(k < words + 2, k, 1), source.labels, 1 / (words + 1))
+
+    return replace(data.mapped(cut), levels=words + 2, words=data.words[: words + 2])
+
+
 def lines(path: Path, seed: int) -> Data:
     """Sentences from a .txt or .txt.gz file, one a line."""
     return from_sentences(_read(path), name=path.name.removesuffix(".gz").removesuffix(".txt"), seed=seed)

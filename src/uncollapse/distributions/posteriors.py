@@ -14,6 +14,7 @@ from uncollapse.distributions.conditional import Posterior
 from uncollapse.distributions.densities import CholeskyNormal, DiagonalNormal, SqueezedNormal
 from uncollapse.distributions.draws import draw
 from uncollapse.distributions.flow_posteriors import Flow as Flow
+from uncollapse.distributions.implicit import Implicit as Implicit
 from uncollapse.distributions.mixed_posteriors import Hierarchical as Hierarchical
 from uncollapse.distributions.mixed_posteriors import SemiImplicit as SemiImplicit
 from uncollapse.networks import Factory

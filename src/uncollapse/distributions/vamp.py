@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture
+from uncollapse.networks import Network
 
 
 class VampPrior(Prior):
@@ -94,6 +95,12 @@ class VampPrior(Prior):
             raise ValueError(
                 f"VampPrior encodes its pseudo-inputs, {name} finds its parameters through the model, and so through this "
                 "prior itself; write a posterior with an encoder, or --prior Mixture"
+            )
+        tokens = [type(part).__name__ for part in posterior.modules() if isinstance(part, Network) and not part.smooth]
+        if tokens:
+            raise ValueError(
+                f"VampPrior learns its pseudo-inputs through the encoder, {tokens[0]} reads tokens and has no gradient for "
+                "them; write --prior Mixture"
             )
         if posterior.features != self.features:
             raise ValueError(

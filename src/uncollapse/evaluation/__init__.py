@@ -2,6 +2,6 @@
 
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood
-from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Proposal, Widened
+from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
 
-__all__ = ["FromPosterior", "FromPrior", "HeldOut", "Proposal", "Widened", "evaluate", "log_likelihood"]
+__all__ = ["FromPosterior", "FromPrior", "HeldOut", "Matched", "Proposal", "Widened", "evaluate", "log_likelihood", "natural"]

@@ -7,7 +7,7 @@ import torch
 from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.evaluation.likelihood import log_likelihood
-from uncollapse.evaluation.proposals import FromPosterior, Proposal
+from uncollapse.evaluation.proposals import Proposal
 from uncollapse.vae import VAE, diagnose
 
 DIAGNOSED = 2000  # observations that the diagnosis looks at: a ceiling of 7.6 nats for the mutual information
@@ -18,7 +18,7 @@ def evaluate(
     data: Data,
     split: str = "test",
     samples: int = 1000,
-    proposal: Proposal = FromPosterior(),
+    proposal: Proposal | None = None,
     examples: int | None = None,
     seed: int = 0,
     recipe: str = "vae",
@@ -30,14 +30,14 @@ def evaluate(
         data: Where the observations come from.
         split: train, valid, test or all.
         samples: Importance samples K for each observation.
-        proposal: Where they come from.
+        proposal: Where they come from; None: the posterior, or the Gaussian matched to it where it has no density.
         examples: Only so many of the split, drawn at random and always the same ones; None: all.
         seed: Of all draws; the caller's random state is left as it was.
         recipe: What the proposed commands train: the name of a recipe, or the path of a run's config.yaml.
 
     Returns:
         Plain values, nats unless the name says otherwise. `elbo` and `kl` are of these samples, or of a hundred from the
-        posterior where the proposal is another.
+        posterior (or that Gaussian) where the proposal is another.
 
     Example:
         >>> from uncollapse.data import from_arrays

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from uncollapse.distributions import Density, bits_per_dim, draw
 from uncollapse.distributions.still import evaluating
-from uncollapse.evaluation.proposals import FromPosterior, Proposal
+from uncollapse.evaluation.proposals import FromPosterior, Proposal, natural
 from uncollapse.memory import keep_pages
 from uncollapse.networks import Network
 from uncollapse.networks.base import hand_over_float32
@@ -64,7 +64,7 @@ def log_likelihood(
     model: VAE,
     x: Tensor | Iterable[Tensor],
     k: int = 5000,
-    proposal: Proposal = FromPosterior(),
+    proposal: Proposal | None = None,
     budget: int | None = None,
     autocast: torch.dtype | None = None,
     dequantized: int | None = None,
@@ -82,17 +82,18 @@ def log_likelihood(
     A mixture prior of C Gaussians adds about 3 C numbers for each latent.
 
     Args:
-        model: The model; its posterior is the proposal's and the ELBO's.
+        model: The model.
         x: Observations [N, *shape], or an iterable of batches of them, such as `source.batches(1000)`.
         k: Samples K for each observation.
-        proposal: Where they come from: `FromPosterior()`, `Widened(factor)` or `FromPrior()`.
+        proposal: Where they come from: `FromPosterior()`, `Widened(factor)`, `FromPrior()` or `Matched()`. None: the posterior,
+            or the Gaussian matched to it where it has no density; ELBO and KL are then that Gaussian's.
         budget: Numbers that the decoder may give at a time: by default 2²¹ on a CPU, which its caches hold, and 2²⁶ elsewhere.
         autocast: Type that the decoder computes in, such as torch.bfloat16; densities stay in the model's. None: the model's.
         dequantized: Levels that the data had before noise was added to them, to state bits per dimension.
 
     Raises:
-        ValueError: If k or budget is not positive, there are no observations, the posterior gives no density, or the likelihood
-            gives none to the data.
+        ValueError: If k or budget is not positive, there are no observations, `FromPosterior` is asked for where the
+            posterior has no density, or the likelihood gives none to the data.
 
     References:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equation 8 and section 5 (K = 5,000);
@@ -106,7 +107,8 @@ def log_likelihood(
         >>> round(found.nll, 4), round(found.effective_sample_size, 4), round(found.bits_per_dim, 4)
         (2.7726, 10.0, 1.0)
     """
-    _admit(model, k, budget)
+    proposal = natural(model) if proposal is None else proposal
+    _admit(model, k, budget, proposal)
     batches = [x] if isinstance(x, Tensor) else x
     with evaluating(model), _handing_over(model, autocast):
         sampler = _Sampler(model, k, proposal, budget, autocast)
@@ -122,7 +124,7 @@ class _Sampler:
     def __init__(self, model: VAE, k: int, proposal: Proposal, budget: int | None, autocast: torch.dtype | None):
         self.model, self.k, self.proposal, self.autocast = model, k, proposal, autocast
         self.like = next(chain(model.parameters(), model.buffers()), torch.empty(()))
-        self.prior = model.prior()
+        self.prior, self.natural = model.prior(), natural(model)
         budget = budget or (2**21 if self.like.device.type == "cpu" else 2**26)
         self.rows = max(1, budget // _width(model))
         keep_pages()
@@ -147,9 +149,9 @@ class _Sampler:
         """Write log p(x), ESS, ELBO and KL of x [b, *shape], with b K ≤ rows or b = 1, to found [4, b]."""
         sums = self.sums(x, self.proposal.at(self.model, parameters), self.k)
         own, k = sums, self.k
-        if not isinstance(self.proposal, FromPosterior):
+        if self.proposal != self.natural:
             k = min(k, 100)
-            own = self.sums(x, self.model.posterior.at(parameters), k)
+            own = self.sums(x, self.natural.at(self.model, parameters), k)
         elbo, fit = own.log_weights / k, own.log_likelihoods / k
         found[0], found[1] = sums.weights - math.log(self.k), (2 * sums.weights - sums.squares).exp()
         found[2], found[3] = elbo, fit - elbo
@@ -187,14 +189,14 @@ def _summary(found: Tensor, model: VAE, k: int, proposal: Proposal, dequantized:
     )
 
 
-def _admit(model: VAE, k: int, budget: int | None) -> None:
+def _admit(model: VAE, k: int, budget: int | None, proposal: Proposal) -> None:
     """Refuse what has no importance weights."""
     if k < 1 or (budget is not None and budget < 1):
         raise ValueError(f"expected k and budget of at least 1, came k={k}, budget={budget}")
-    if model.posterior.density not in (Density.EXACT, Density.BOUND):
+    if isinstance(proposal, FromPosterior) and model.posterior.density not in (Density.EXACT, Density.BOUND):
         raise ValueError(
             f"importance weights need log q(z|x), {type(model.posterior).__name__} gives {model.posterior.density.value}; "
-            "evaluate VAE(model.prior, model.likelihood, Free(features, shape, family)), which fits one to each observation"
+            "write Matched() (--proposal matched)"
         )
 
 

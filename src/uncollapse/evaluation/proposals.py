@@ -1,11 +1,14 @@
 """Where the importance samples of an observation come from: small values, handed to `log_likelihood`."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Size, Tensor
 from torch.distributions import Distribution
 
+from uncollapse.distributions import Density
+from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.parts import Part
 from uncollapse.vae import VAE
 
@@ -67,3 +70,45 @@ class FromPrior(Proposal):
 
     def at(self, model: VAE, parameters: Tensor) -> Distribution:
         return model.prior()
+
+
+@dataclass(frozen=True)
+class Matched(Proposal):
+    r"""The diagonal Gaussian with the moments of the posterior's draws, widened: for a posterior that has no density.
+
+    .. math:: r(z) = \mathcal N(\bar z, \operatorname{diag} (f s)^2)
+
+    Args:
+        factor: How many times as large as the draws' standard deviation its scale is.
+        draws: How many draws the moments are of.
+
+    Raises:
+        ValueError: If factor is not above 0, or there are fewer than two draws.
+
+    Example:
+        >>> Matched()
+        Matched(factor=1.2, draws=256)
+    """
+
+    factor: float = 1.2
+    draws: int = 256
+
+    def __post_init__(self) -> None:
+        if self.factor <= 0 or self.draws < 2:
+            raise ValueError(f"expected a factor above 0 and at least 2 draws, came {self.factor} and {self.draws}")
+
+    def at(self, model: VAE, parameters: Tensor) -> Distribution:
+        z = model.posterior.at(parameters).sample(Size((self.draws,)))
+        return DiagonalNormal(z.mean(0), z.std(0).log() + math.log(self.factor))
+
+
+def natural(model: VAE) -> Proposal:
+    """The proposal that stands for a model's posterior: itself, or the Gaussian matched to it where it has no density.
+
+    Example:
+        >>> from uncollapse.distributions import Bernoulli, Implicit, Normal
+        >>> from uncollapse.networks import MLP
+        >>> natural(VAE(Normal(2), Bernoulli(2, (4,), MLP), Implicit(2, (4,), MLP)))
+        Matched(factor=1.2, draws=256)
+    """
+    return FromPosterior() if model.posterior.density in (Density.EXACT, Density.BOUND) else Matched()

@@ -17,9 +17,13 @@ class Network(Part, nn.Module):
     Args:
         input: Shape of one input.
         output: Shape of one output.
+
+    Attributes:
+        smooth: Whether the output has a gradient for the input; a network that reads tokens has none.
     """
 
     given: ClassVar[tuple[str, ...]] = ("input", "output")
+    smooth: ClassVar[bool] = True
 
     def __init__(self, input: Size, output: Size):
         super().__init__()

@@ -1,7 +1,7 @@
 """Recurrent networks over tokens: an encoder of sequences, and the states and logits of a language model given z."""
 
 from math import prod
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Size, Tensor, nn
@@ -44,6 +44,8 @@ class RecurrentEncoder(Network):
         >>> RecurrentEncoder(Size((7,)), Size((4,)), levels=10, hidden=8)(torch.zeros(2, 3, 7)).shape
         torch.Size([2, 3, 4])
     """
+
+    smooth: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -1,11 +1,14 @@
 """Observations as one image, and as files."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Size, Tensor
+
+from uncollapse.data.text import sentences
 
 ENDINGS = (".png", ".npz", ".npy", ".txt")
 
@@ -58,11 +61,17 @@ def image_grid(x: Tensor, columns: int | None = None) -> np.ndarray:
     return (255 * pixels).round().to(torch.uint8).numpy().squeeze(-1 if channels == 1 else ())
 
 
-def save_samples(path: str | Path, x: Tensor, columns: int | None = None) -> None:
+def save_samples(path: str | Path, x: Tensor, columns: int | None = None, words: Sequence[str] | None = None) -> None:
     """Write observations [N, *shape] to a file, by its ending.
 
     ``.png``: a grid of images, a scatter plot of points in the plane, or line plots of other vectors; ``.npy`` and ``.npz``
-    (named ``samples``): the numbers; ``.txt``: a line an observation, its numbers in row-major order.
+    (named ``samples``): the numbers; ``.txt``: a line an observation, its numbers in row-major order, or its words.
+
+    Args:
+        path: The file.
+        x: Observations.
+        columns: Images in a row.
+        words: The vocabulary, where observations are sentences.
 
     Raises:
         ValueError: If the ending is none of these.
@@ -86,6 +95,9 @@ def save_samples(path: str | Path, x: Tensor, columns: int | None = None) -> Non
         case ".npz":
             np.savez_compressed(path, samples=values.numpy())
         case ".txt":
+            if words is not None:
+                path.write_text("".join(f"{line}\n" for line in sentences(values, words)), encoding="utf-8")
+                return
             np.savetxt(path, values.reshape(len(values), -1).numpy(), fmt="%.7g")
         case _:
             _save_png(path, values, columns)

@@ -303,7 +303,7 @@ class Loop:
                 averaged.enter_context(update.averaged())
             noise.seed_step(self.training.seed, VALIDATION)
             valid = self.data.valid
-            seen = self.procedure.validate(valid.batches(self.batch, valid.some()), self.t)
+            seen = self.procedure.validate(valid.batches(self.batch, valid.some(self.training.validate_on)), self.t)
             better = seen["bound"] > self.best
             if better:
                 self.best, self.stale = seen["bound"], 0

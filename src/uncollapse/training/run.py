@@ -20,7 +20,10 @@ from uncollapse.vae import VAE
 
 GLANCE = {"samples": 100, "examples": 1000}  # what the summary after training takes; `evaluate` takes as much as it is told
 
-FREE = {"training.steps", "training.patience", "training.log_every", "training.validate_every"}
+WORDS = "words.txt"
+"""The vocabulary of a run on sentences, a word a line, in the order of its tokens."""
+
+FREE = {"training.steps", "training.patience", "training.log_every", "training.validate_every", "training.validate_on"}
 """Options that a resumed run may change, beside those of the machine."""
 
 
@@ -48,6 +51,8 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
         {"recipe": recipe.name, **recipe.values}, sort_keys=False
     )
     documents = {"config.yaml": config}
+    if data.words is not None:
+        documents[WORDS] = "".join(f"{word}\n" for word in data.words)
     fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers, documents)
     if fitted.signal is not None or not main:
         return fitted, {}
@@ -170,6 +175,12 @@ def read_config(run: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or "data" not in found:
         raise ValueError(f"{file} is damaged: expected a recipe with its data; train again")
     return found
+
+
+def read_words(run: Path) -> list[str] | None:
+    """The vocabulary of a run folder; None where its data are no sentences."""
+    file = run / WORDS
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else None
 
 
 def read_summary(run: Path) -> dict[str, Any]:

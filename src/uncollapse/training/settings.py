@@ -18,6 +18,7 @@ class Training(Part):
         ema: Decay of the average of the weights that is validated and kept as `best`; 0: the weights themselves.
         log_every: Steps between two lines of the log, where the device is waited for.
         validate_every: Steps between two looks at the validation data; a checkpoint follows each.
+        validate_on: How many validation observations are looked at, drawn at random and always the same ones; None: all.
         patience: Looks without a better bound after which the training stops; None: never.
 
     Raises:
@@ -38,6 +39,7 @@ class Training(Part):
         ema: float = 0.0,
         log_every: int = 50,
         validate_every: int = 500,
+        validate_on: int | None = None,
         patience: int | None = None,
     ):
         for name, value in (
@@ -52,11 +54,13 @@ class Training(Part):
             raise ValueError(f"expected training.clip above 0, came {clip}; write null for no clipping")
         if patience is not None and patience < 1:
             raise ValueError(f"expected training.patience of at least 1, came {patience}; write null to never stop early")
+        if validate_on is not None and validate_on < 2:
+            raise ValueError(f"expected training.validate_on of at least 2, came {validate_on}; write null to look at all")
         if not 0 <= ema < 1:
             raise ValueError(f"expected training.ema in [0, 1), came {ema}; 0.999 averages about a thousand steps")
         self.steps, self.batch_size, self.seed, self.schedule = steps, batch_size, seed, schedule
         self.clip, self.ema, self.patience = clip, ema, patience
-        self.log_every, self.validate_every = log_every, validate_every
+        self.log_every, self.validate_every, self.validate_on = log_every, validate_every, validate_on
 
 
 class Machine(Part):

@@ -1,6 +1,7 @@
 """Variational autoencoders: the model, its objectives, the procedures that learn them, and the diagnosis of collapse."""
 
 from uncollapse.vae.adversarial import Adversarial, AdversarialAutoencoder, AdversarialVariationalBayes, Alternating
+from uncollapse.vae.apart import Apart
 from uncollapse.vae.collapse import Diagnosis, Thresholds, diagnose
 from uncollapse.vae.inference import Amortized, MaximumLikelihood, Procedure, VariationalEM
 from uncollapse.vae.lagging import Lagging
@@ -9,6 +10,7 @@ from uncollapse.vae.model import VAE, Terms
 from uncollapse.vae.objectives import ELBO, IWAE, Bound, EntropyELBO, JointELBO, LogLikelihood, Objective
 from uncollapse.vae.penalties import Capacity
 from uncollapse.vae.reweighted import ReweightedEM
+from uncollapse.vae.sampling import MonteCarloEM
 
 __all__ = [
     "ELBO",
@@ -19,6 +21,7 @@ __all__ = [
     "AdversarialVariationalBayes",
     "Alternating",
     "Amortized",
+    "Apart",
     "Bound",
     "Capacity",
     "Diagnosis",
@@ -28,6 +31,7 @@ __all__ = [
     "Lagging",
     "LogLikelihood",
     "MaximumLikelihood",
+    "MonteCarloEM",
     "Objective",
     "Procedure",
     "ReweightedEM",

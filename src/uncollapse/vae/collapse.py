@@ -1,5 +1,6 @@
 """Posterior collapse, told with a number, a reason and a cure."""
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
 from shlex import quote
@@ -9,14 +10,16 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Chain, draw
+from uncollapse.distributions import Chain, Density, draw
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import kl_units
+from uncollapse.networks import Network
 from uncollapse.vae.model import VAE
 
 ESTIMATOR = "aggregated posterior of N observations, one draw each (ceiling log N)"
 CONTRAST = "lower bound: N observations told apart by Gaussians of the posteriors' moments, one draw each (ceiling log N)"
+UNKNOWN = f"{CONTRAST}; KL: lower bound, the same Gaussians in place of q"
 MOMENTS = 64  # draws for the moments of a posterior that does not state them
 
 
@@ -82,6 +85,8 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
     Where log q(z|x) of other observations' draws is unknown (a hierarchical or semi-implicit posterior) or takes a pass for
     each latent (an inverse autoregressive flow), Gaussians with the moments of each q(z|x) take its place in :math:`I_q`. It is
     then a lower bound (InfoNCE, which holds for any function in that place), `aggregate_kl` an upper one; `estimator` says so.
+    An implicit posterior has no density at all: with those Gaussians g, its `kl` is :math:`\mathbb E_q[\log g(z) - \log p(z)]`,
+    which falls short of KL(q ‖ p) by KL(q ‖ g).
 
     Args:
         model: The model to look at.
@@ -105,12 +110,13 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
         raise ValueError(f"expected at least 2 observations to diagnose, came {len(x)}; a few hundred give a steady verdict")
     with evaluating(model):
         q, p = model.posterior(x), model.prior()
-        z, log_q = draw(q)
+        known = model.posterior.density in (Density.EXACT, Density.BOUND)
+        mean, within = _moments(q)
+        matched = None if getattr(q, "pairwise", True) or within is None else DiagonalNormal(mean, 0.5 * within.log())
+        z, log_q = draw(q) if known or matched is None else _scored(q, matched)
         log_p = p.log_prob(z)
         units = kl_units(q, p)
         per_unit = (log_q - log_p).mean().reshape(1) if units is None else units.mean(0)
-        mean, within = _moments(q)
-        matched = None if getattr(q, "pairwise", True) or within is None else DiagonalNormal(mean, 0.5 * within.log())
         told = (log_q if matched is None else matched.log_prob(z)) - aggregated_log_prob(q if matched is None else matched, z)
     moved = mean.var(0) - (0.0 if within is None else within.mean(0) / MOMENTS)  # what the draws add is taken off
     seen: dict[str, Any] = {
@@ -121,7 +127,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
         "mutual_information": float(told.mean()),
         "aggregate_kl": float((log_q - log_p - told).mean()),
         "kl_blocks": _blocks(q, p, z),
-        "estimator": ESTIMATOR if matched is None else CONTRAST,
+        "estimator": ESTIMATOR if matched is None else CONTRAST if known else UNKNOWN,
     }
     ceiling = math.log(len(x))
     verdict, reason = judge(seen["kl"], seen["mutual_information"], thresholds, ceiling)
@@ -153,6 +159,12 @@ def _moments(q: Distribution) -> tuple[Tensor, Tensor | None]:
         return z.mean(0), z.var(0)
 
 
+def _scored(q: Distribution, by: Distribution) -> tuple[Tensor, Tensor]:
+    """A draw of each posterior, and its log density under another distribution."""
+    z = q.sample()
+    return z, by.log_prob(z)
+
+
 def judge(kl: float, information: float, thresholds: Thresholds, ceiling: float = math.inf) -> tuple[str, str]:
     """The verdict and its reason, from KL and mutual information in nats.
 
@@ -178,9 +190,24 @@ def judge(kl: float, information: float, thresholds: Thresholds, ceiling: float 
     return "healthy", f"z tells observations apart: mutual information {information:.2f} nats, KL {kl:.2f}"
 
 
+def _encoder(model: VAE) -> str:
+    """The options that give another posterior the network of this one; an MLP where it has none of its own."""
+    written = model.posterior.configuration()["init_args"].get("network")
+    if written is None:
+        return "--posterior.network MLP"
+    options = [f"--posterior.network {written['class_path'].removeprefix('uncollapse.networks.')}"]
+    options += [f"--posterior.network.{name} {quote(_plain(value))}" for name, value in written.get("init_args", {}).items()]
+    return " ".join(options)
+
+
+def _plain(value: Any) -> str:
+    """A value as the command line reads it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def remedies(model: VAE, recipe: str) -> list[str]:
     """What to try against a collapse of this model, as commands: only what fits its parts."""
-    elbo, network = "--objective ELBO --objective", "--posterior.network MLP"
+    elbo, network = "--objective ELBO --objective", _encoder(model)
     found = []
     if hasattr(model.likelihood, "sigma"):
         found.append(("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses"))
@@ -197,6 +224,7 @@ def remedies(model: VAE, recipe: str) -> list[str]:
     if encodes:
         found.append(("--procedure Lagging", "let the encoder catch up with the decoder"))
     if unbounded:
-        prior = "VampPrior" if encodes and model.likelihood.levels else "Mixture"
+        smooth = all(part.smooth for part in model.posterior.modules() if isinstance(part, Network))
+        prior = "VampPrior" if encodes and smooth and model.likelihood.levels else "Mixture"
         found.append((f"--prior {prior}", "a prior that can follow the posterior"))
     return [f"{f'uncollapse train {quote(recipe)} {options}':90}  {why}" for options, why in found]

@@ -1,6 +1,6 @@
 """Lagging inference networks: an encoder that is trained to keep up with the decoder, as long as that helps."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -8,12 +8,11 @@ from torch import Tensor, nn
 
 from uncollapse.distributions.still import frozen
 from uncollapse.processes import mean_over_processes
-from uncollapse.vae.inference import Procedure, Update
-from uncollapse.vae.model import VAE
+from uncollapse.vae.apart import Apart
 from uncollapse.vae.objectives import Logged, Objective
 
 
-class Lagging(Procedure):
+class Lagging(Apart):
     r"""Aggressive training of the encoder before each step of the decoder, until the mutual information stops climbing.
 
     .. math:: \text{repeat } \phi \leftarrow \phi + \eta \nabla_\phi \tfrac1B \sum_i \mathcal L_{\theta, \phi}(x_i)
@@ -43,26 +42,7 @@ class Lagging(Procedure):
         super().__init__(objective)
         if window < 1 or (limit and limit < window):
             raise ValueError(f"expected 1 <= window <= limit, or limit 0 for none, came window={window}, limit={limit}")
-        model = objective.model
-        self.phi = list(model.posterior.parameters()) if isinstance(model, VAE) else []
-        if not any(p.requires_grad for p in self.phi):
-            came = type(model.posterior if isinstance(model, VAE) else model).__name__
-            raise ValueError(
-                f"Lagging trains an encoder ahead of its decoder, came {came}, which has none that learns; write --posterior "
-                "Gaussian, or --procedure VariationalEM"
-            )
-        encoder = {id(p) for p in self.phi}
-        self.theta = [p for p in objective.parameters() if id(p) not in encoder]
         self.window, self.limit, self.aggressive, self.information = window, limit, limit > 0, -float("inf")
-        self.of_phi: nn.Module = objective
-        self.of_theta: nn.Module = objective
-
-    def connect(self, wrap: Callable[[nn.Module], nn.Module], update: Callable[[Iterable[nn.Parameter]], Update]) -> None:
-        super().connect(wrap, update)
-        with frozen(self.theta):
-            self.of_phi = wrap(self.objective)
-        with frozen(self.phi):
-            self.of_theta = wrap(self.objective)
 
     def step(self, x: Tensor, t: Tensor) -> Logged:
         taken = 0
