@@ -203,7 +203,8 @@ def _over_steps(ax: Axes, label: str) -> None:
     ax.set_ylabel(label)
     ax.grid(False, axis="x")
     ax.spines["left"].set_color(LINE)
-    ax.set_xlim(left=max(0.0, ax.dataLim.x0), right=ax.dataLim.x1)
+    left, right = max(0.0, ax.dataLim.x0), ax.dataLim.x1
+    ax.set_xlim(left if left < right else 0.0, max(right, 1.0))
     ax.xaxis.set_major_locator(_few())
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 

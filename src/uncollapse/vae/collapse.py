@@ -195,6 +195,8 @@ def _encoder(model: VAE) -> str:
     written = model.posterior.configuration()["init_args"].get("network")
     if written is None:
         return "--posterior.network MLP"
+    if isinstance(written, str):
+        written = {"class_path": written}
     options = [f"--posterior.network {written['class_path'].removeprefix('uncollapse.networks.')}"]
     options += [f"--posterior.network.{name} {quote(_plain(value))}" for name, value in written.get("init_args", {}).items()]
     return " ".join(options)
