@@ -126,7 +126,7 @@ class _Sampler:
         self.like = next(chain(model.parameters(), model.buffers()), torch.empty(()))
         self.prior, self.natural = model.prior(), natural(model)
         budget = budget or (2**21 if self.like.device.type == "cpu" else 2**26)
-        self.rows = max(1, budget // _width(model))
+        self.rows = max(1, budget // width(model))
         keep_pages()
 
     def estimates(self, batch: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ def _admit(model: VAE, k: int, budget: int | None, proposal: Proposal) -> None:
         )
 
 
-def _width(model: VAE) -> int:
+def width(model: VAE) -> int:
     """How many numbers the decoder gives for one latent, or holds at once where a part of it states that as its `width`."""
     parts = list(model.likelihood.modules())
     given = [part.output.numel() for part in parts if isinstance(part, Network)]

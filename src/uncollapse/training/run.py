@@ -11,14 +11,14 @@ import yaml
 import uncollapse
 from uncollapse import noise
 from uncollapse.data import Data, load
-from uncollapse.evaluation import evaluate
+from uncollapse.evaluation import evaluate, width
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
 from uncollapse.training.fit import Fitted, fit, keep
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.recipe import Recipe
 from uncollapse.vae import VAE
 
-GLANCE = {"samples": 100, "examples": 1000}  # what the summary after training takes; `evaluate` takes as much as it is told
+GLANCE = 10**9  # numbers that the decoder may give for the summary after training; `evaluate` takes as many as it is told
 
 WORDS = "words.txt"
 """The vocabulary of a run on sentences, a word a line, in the order of its tokens."""
@@ -107,7 +107,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
     """The numbers of summary.json: the diagnosis and a first look at the held-out likelihood, on the validation split."""
     model = fitted.model
     again = str(out / "config.yaml")
-    seen = evaluate(model, data, "valid", recipe=again, **GLANCE) if isinstance(model, VAE) else {}  # type: ignore[arg-type]
+    seen = evaluate(model, data, "valid", recipe=again, **glance(model)) if isinstance(model, VAE) else {}
     return {
         **seen,
         "steps": fitted.step,
@@ -119,6 +119,20 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
         "device": str(next(model.parameters()).device),
         "version": uncollapse.__version__,
     }
+
+
+def glance(model: VAE) -> dict[str, int]:
+    """How much the summary after training looks at: 100 samples for 1,000 observations, fewer where the decoder is large.
+
+    Example:
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> from uncollapse.networks import MLP
+        >>> glance(VAE(Normal(2), Bernoulli(2, (784,), MLP), posteriors.Gaussian(2, (784,), MLP)))
+        {'samples': 100, 'examples': 1000}
+    """
+    rows = GLANCE // width(model)
+    samples = min(100, max(10, rows // 1000))
+    return {"samples": samples, "examples": min(1000, max(100, rows // samples))}
 
 
 def new_folder(name: str, root: Path = Path("runs")) -> Path:

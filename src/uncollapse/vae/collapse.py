@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from inspect import signature
 from shlex import quote
 from typing import Any
 
@@ -198,7 +199,11 @@ def _encoder(model: VAE) -> str:
     if isinstance(written, str):
         written = {"class_path": written}
     options = [f"--posterior.network {written['class_path'].removeprefix('uncollapse.networks.')}"]
-    options += [f"--posterior.network.{name} {quote(_plain(value))}" for name, value in written.get("init_args", {}).items()]
+    usual = signature(type(model.posterior.network)).parameters
+    for name, value in written.get("init_args", {}).items():
+        default = usual[name].default
+        if value not in (default, f"{getattr(default, '__module__', '')}.{getattr(default, '__name__', '')}"):
+            options.append(f"--posterior.network.{name} {quote(_plain(value))}")
     return " ".join(options)
 
 
