@@ -202,7 +202,7 @@ def _encoder(model: VAE) -> str:
     usual = signature(type(model.posterior.network)).parameters
     for name, value in written.get("init_args", {}).items():
         default = usual[name].default
-        if value not in (default, f"{getattr(default, '__module__', '')}.{getattr(default, '__name__', '')}"):
+        if value != default and not (isinstance(default, type) and str(value).endswith(f".{default.__name__}")):
             options.append(f"--posterior.network.{name} {quote(_plain(value))}")
     return " ".join(options)
 
