@@ -8,9 +8,9 @@ from torch import Size
 from report.runs import metrics, vae
 from uncollapse.distributions import Uniform, posteriors
 from uncollapse.distributions.likelihoods import Bernoulli, Gaussian
+from uncollapse.evaluation.numbers import measures, number
 from uncollapse.networks import MLP
 from uncollapse.report import curves, figures
-from uncollapse.report.numbers import measures, number
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.vae import VAE
 

@@ -7,26 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-UNITS = {
-    "nll": "nats",
-    "nll_standard_error": "nats",
-    "nll_sampling_error": "nats",
-    "bits_per_dim": "bits/dim",
-    "elbo": "nats",
-    "kl": "nats",
-    "mutual_information": "nats",
-    "mutual_information_ceiling": "nats",
-    "aggregate_kl": "nats",
-    "active_units": "units",
-    "latent_units": "units",
-    "effective_sample_size": "samples",
-    "n_importance_samples": "samples",
-    "n_examples": "",
-    "steps": "",
-    "seconds": "s",
-    "ms_per_step": "ms",
-}
-"""What is shown of a summary, in this order, with its unit."""
+from uncollapse.evaluation.numbers import QUANTITIES
+
 COLORS = {"healthy": "green", "partly collapsed": "yellow", "collapsed": "red"}
 
 
@@ -48,9 +30,9 @@ def numbers(summary: dict[str, Any]) -> Table:
     if "verdict" in summary:
         color = COLORS.get(summary["verdict"], "white")
         table.add_row("verdict", f"[bold {color}]{summary['verdict']}[/]: {summary['reason']}")
-    for name, unit in UNITS.items():
+    for name, quantity in QUANTITIES.items():
         if summary.get(name) is not None:
-            table.add_row(name, f"{shown(summary[name])} {unit}".rstrip())
+            table.add_row(name, f"{shown(summary[name])} {quantity.unit}".rstrip())
     for remedy in summary.get("remedies", ()):
         table.add_row("try", remedy)
     return table
@@ -60,27 +42,17 @@ def side_by_side(summaries: dict[str, dict[str, Any]]) -> Table:
     """Several summaries, one column a run."""
     table = Table("", *summaries, box=None, pad_edge=False)
     table.add_row("verdict", *(_colored(s.get("verdict", "")) for s in summaries.values()))
-    for name, unit in UNITS.items():
+    for name, quantity in QUANTITIES.items():
         if any(s.get(name) is not None for s in summaries.values()):
-            label = f"{name} ({unit})" if unit else name
+            label = f"{name} ({quantity.unit})" if quantity.unit else name
             table.add_row(label, *(shown(s.get(name)) for s in summaries.values()))
     return table
-
-
-SHORT = {
-    "nll_standard_error": "±",
-    "elbo": "ELBO",
-    "kl": "KL",
-    "mutual_information": "I(x;z)",
-    "active_units": "active",
-}
-"""Short names of columns."""
 
 
 def by_row(rows: dict[str, dict[str, Any]], columns: Iterable[str]) -> Table:
     """Several summaries, a line each, in nats but for units and seconds; one that failed says why."""
     chosen = list(columns)
-    heads = [SHORT.get(name, name) for name in chosen]
+    heads = [QUANTITIES[name].short or name if name in QUANTITIES else name for name in chosen]
     table = Table("", *heads, box=None, pad_edge=False)
     for row, found in rows.items():
         cells = [_colored(found.get(c, "")) if c == "verdict" else shown(found.get(c)) for c in chosen]
@@ -102,12 +74,12 @@ def seeds_table(summaries: list[dict[str, Any]]) -> tuple[Table, dict[str, Any]]
     verdicts = [s.get("verdict", "") for s in summaries]
     values: dict[str, Any] = {"seeds": len(summaries), "verdicts": {v: verdicts.count(v) for v in sorted(set(verdicts))}}
     table = Table("", "mean", "standard error", "", box=None, pad_edge=False)
-    for name, unit in UNITS.items():
+    for name, quantity in QUANTITIES.items():
         column = [s[name] for s in summaries if s.get(name) is not None]
         if len(column) == len(summaries):
             mean, error = statistics.fmean(column), _standard_error(column)
             values |= {name: mean, f"{name}_standard_error_over_seeds": error}
-            table.add_row(name, shown(mean), shown(error), unit)
+            table.add_row(name, shown(mean), shown(error), quantity.unit)
     table.add_row("verdicts", ", ".join(f"{n} {v}" for v, n in values["verdicts"].items()))
     return table, values
 

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from uncollapse.report.numbers import Number, Summary, facts, measures
+from uncollapse.evaluation.numbers import Number, Summary, facts, measures
 
 MEANINGS = {
     "healthy": "the latent code is used: it tells observations apart",

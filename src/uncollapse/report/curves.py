@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from uncollapse.report.numbers import number
+from uncollapse.evaluation.numbers import number
 from uncollapse.report.style import AMBER, BLUE, INK, LINE, MUTED, ORANGE, RED, NotDrawn, legend, panel, styled, subscript
 from uncollapse.vae.collapse import Thresholds
 

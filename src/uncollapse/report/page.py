@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from torch import Tensor
 
-from uncollapse.report.numbers import Summary, facts, measures
+from uncollapse.evaluation.numbers import Summary, facts, measures
 from uncollapse.report.sections import SECTIONS, Evidence, Item
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.vae import VAE

@@ -1,0 +1,157 @@
+"""The numbers of a run: of each its unit, what it is called, and how to read it. Console, report and model card share them."""
+
+import math
+from typing import Any, NamedTuple
+
+from uncollapse.vae import Thresholds
+
+Summary = dict[str, Any]
+
+
+class Quantity(NamedTuple):
+    """What a name in summary.json stands for."""
+
+    label: str
+    unit: str | None = ""  # "" of a plain count; None of what is no quantity, such as a name or a seed
+    meaning: str = ""
+    short: str = ""  # the head of a narrow column, where it is not the name
+
+
+class Number(NamedTuple):
+    """One line of a table."""
+
+    label: str
+    value: str
+    unit: str
+    meaning: str
+
+
+MEASURES = {
+    "nll": Quantity("Negative log-likelihood", "nats", "−log p(x) of one held-out observation; lower is better"),
+    "nll_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
+    "nll_sampling_error": Quantity(
+        "Its error from finitely many samples", "nats", "what more importance samples would take away"
+    ),
+    "effective_sample_size": Quantity("Effective sample size", "samples", "how many of the importance samples count"),
+    "bits_per_dim": Quantity(
+        "Bits per dimension", "bits/dim", "the negative log-likelihood by dimension of the data; lower is better"
+    ),
+    "elbo": Quantity("ELBO", "nats", "lower bound on log p(x) of one observation; higher is better", "ELBO"),
+    "kl": Quantity(
+        "KL(q(z|x) ‖ p(z))", "nats", "how far the posterior is from the prior: 0 is a code that is never used", "KL"
+    ),
+    "mutual_information": Quantity(
+        "Mutual information I(x;\N{NO-BREAK SPACE}z)", "nats", "what a code tells about its observation", "I(x;z)"
+    ),
+    "mutual_information_ceiling": Quantity("Its ceiling", "nats", "the most that this estimate can be"),
+    "aggregate_kl": Quantity(
+        "KL(q(z) ‖ p(z))", "nats", "how far all codes together are from the prior: 0 is a prior that fits"
+    ),
+    "active_units": Quantity(
+        "Active units", "units", f"latent units whose posterior mean varies by more than {Thresholds().active:g}", "active"
+    ),
+    "latent_units": Quantity("Latent units", "units"),
+}
+"""Measures of the model: name in summary.json, and what it stands for."""
+
+FACTS = {
+    "recipe": Quantity("Recipe", None),
+    "data": Quantity("Data", None),
+    "split": Quantity("Split that was measured", None),
+    "n_examples": Quantity("Observations measured"),
+    "n_importance_samples": Quantity("Importance samples"),
+    "parameters": Quantity("Parameters"),
+    "steps": Quantity("Training steps"),
+    "seconds": Quantity("Training time", "s"),
+    "ms_per_step": Quantity("Time of a step", "ms"),
+    "seed": Quantity("Seed", None),
+    "device": Quantity("Device", None),
+    "version": Quantity("uncollapse", None),
+}
+"""Facts of the run: name in summary.json, and what it stands for."""
+
+QUANTITIES = {name: quantity for name, quantity in (MEASURES | FACTS).items() if quantity.unit is not None}
+"""What has a value and a unit."""
+
+BESIDE = {"nll_standard_error": "nll", "mutual_information_ceiling": "mutual_information", "latent_units": "active_units"}
+"""Measures that are told in the line of another one, where there is one."""
+
+ELSEWHERE = {"verdict", "reason", "remedies", "kl_units", "estimator", "step", "kind", "n", "log_likelihood", "bound"}
+"""Names in summary.json that no line of their own is due to."""
+
+
+def number(value: Any) -> str:
+    """A value to read.
+
+    Example:
+        >>> number(98.12345), number(1234567), number(0.012345), number(float("nan")), number("mnist"), number(-3.5)
+        ('98.12', '1,234,567', '0.0123', 'not finite', 'mnist', '−3.500')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if not math.isfinite(value):
+        return "not finite"
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", "−")
+    digits = 2 if abs(value) >= 10 else 3 if abs(value) >= 1 else 4
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
+
+
+def measures(summary: Summary) -> list[Number]:
+    """What was measured of the model, one line each, in a fixed order; what is missing is left out.
+
+    Example:
+        >>> measures({"nll": 98.123, "nll_standard_error": 0.5})[0][:3]
+        ('Negative log-likelihood', '98.12 ± 0.50', 'nats')
+    """
+    shown = [name for name in MEASURES if summary.get(name) is not None and summary.get(BESIDE.get(name, "")) is None]
+    return [_measure(name, summary) for name in shown] + [
+        Number(name.replace("_", " "), number(summary[name]), "", "") for name in _others(summary)
+    ]
+
+
+def _measure(name: str, summary: Summary) -> Number:
+    label, unit, meaning, _ = MEASURES[name]
+    value = number(summary[name])
+    match name:
+        case "nll" if summary.get("nll_standard_error") is not None:
+            value = _with_error(float(summary[name]), float(summary["nll_standard_error"]))
+        case "active_units" if summary.get("latent_units") is not None:
+            unit = f"of {number(summary['latent_units'])}"
+        case "mutual_information" if summary.get("mutual_information_ceiling") is not None:
+            meaning += f" (this estimate is at most {number(summary['mutual_information_ceiling'])})"
+    return Number(label, value, unit or "", meaning)
+
+
+def _with_error(value: float, error: float) -> str:
+    """A value and its standard error, to two digits of the error."""
+    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
+        return f"{number(value)} ± {number(error)}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
+
+
+def facts(summary: Summary) -> list[Number]:
+    """What is known of the run, one line each, in a fixed order; what is missing is left out.
+
+    Example:
+        >>> facts({"seconds": 83.0, "seed": 1})
+        [Number(label='Training time', value='83.00', unit='s', meaning='1 min 23 s'), Number(label='Seed', value='1', ...)]
+    """
+    shown = [name for name in FACTS if summary.get(name) is not None]
+    values = {name: str(summary[name]) if name == "seed" else number(summary[name]) for name in shown}
+    return [Number(FACTS[name].label, values[name], FACTS[name].unit or "", _aside(name, summary[name])) for name in shown]
+
+
+def _aside(name: str, value: Any) -> str:
+    if name != "seconds" or not isinstance(value, int | float) or not 60 <= value < math.inf:
+        return ""
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def _others(summary: Summary) -> list[str]:
+    """Names of numbers that there are no words for, such as another family's diagnosis."""
+    told = MEASURES.keys() | FACTS.keys() | ELSEWHERE
+    return [name for name, value in summary.items() if name not in told and isinstance(value, int | float)]
