@@ -5,12 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.evaluation.numbers import Number, Summary, facts, measures
-
-MEANINGS = {
-    "healthy": "the latent code is used: it tells observations apart",
-    "partly collapsed": "the latent code is used, but barely",
-    "collapsed": "the latent code is ignored: encodings and reconstructions tell nothing about the data",
-}
+from uncollapse.vae.collapse import MEANINGS
 
 CARD = """\
 ---

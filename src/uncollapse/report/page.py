@@ -14,31 +14,12 @@ from uncollapse.evaluation.numbers import Summary, facts, measures
 from uncollapse.report.sections import SECTIONS, Evidence, Item
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.vae import VAE
+from uncollapse.vae.collapse import MEANINGS
 
-VERDICTS = {
-    "healthy": (
-        "good",
-        "✓",
-        "Healthy",
-        "The code is used: it tells observations apart, so encodings and reconstructions mean something.",
-    ),
-    "partly collapsed": (
-        "doubtful",
-        "!",
-        "Partly collapsed",
-        "The code is used, but barely: it tells only a few kinds of observations apart, and the decoder does the rest alone.",
-    ),
-    "collapsed": (
-        "bad",
-        "✕",
-        "Collapsed",
-        "The code is ignored: the posterior is the same for every observation. Samples may still look right, but encodings and "
-        "reconstructions tell nothing about the data.",
-    ),
-}
-"""Verdict: class of its banner, sign, headline, and what it means in plain words."""
+TONES = {"healthy": ("good", "✓"), "partly collapsed": ("doubtful", "!"), "collapsed": ("bad", "✕")}
+"""Verdict: class of its banner, and its sign."""
 
-UNKNOWN = ("open", "–", "No verdict", "This run holds no diagnosis: its model has no posterior, or it was not diagnosed.")
+UNKNOWN = "This run holds no diagnosis: its model has no posterior, or it was not diagnosed."
 
 
 def write_report(run: Path, model: VAE | None, x: Tensor | None, labels: Tensor | None) -> Path:
@@ -91,13 +72,13 @@ def _told(run: Path, valid: list[dict[str, Any]]) -> dict[str, Any]:
     path = run / "summary.json"
     summary: Summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     summary = summary or {"split": "valid", **(valid[-1] if valid else {})}
-    verdict = summary.get("verdict") or (valid[-1].get("verdict") if valid else None)
-    tone, sign, headline, meaning = VERDICTS.get(str(verdict), UNKNOWN)
+    verdict = str(summary.get("verdict") or (valid[-1].get("verdict") if valid else None))
+    tone, sign = TONES.get(verdict, ("open", "–"))
     return {
         "tone": tone,
         "sign": sign,
-        "headline": headline,
-        "meaning": meaning,
+        "headline": verdict.capitalize() if verdict in MEANINGS else "No verdict",
+        "meaning": f"{MEANINGS[verdict]}." if verdict in MEANINGS else UNKNOWN,
         "reason": summary.get("reason", ""),
         "remedies": [split_remedy(remedy) for remedy in summary.get("remedies") or []],
         "measures": measures(summary),

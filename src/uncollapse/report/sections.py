@@ -11,6 +11,9 @@ from uncollapse.report import curves, figures
 from uncollapse.report.images import kind
 from uncollapse.report.style import NotDrawn
 from uncollapse.vae import VAE
+from uncollapse.vae.collapse import Thresholds
+
+THRESHOLDS = Thresholds()
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ TRAINING = [
         "information",
         "Is the code used?",
         lambda e: curves.information(e.train, e.valid),
-        "Mutual information is what z tells about x. Below 0.5 nats (red) the posterior has collapsed, below 2 nats (amber) "
-        "in part; a KL far above the mutual information is spent on codes that do not match the prior.",
+        f"Mutual information is what z tells about x. Below {THRESHOLDS.collapsed:g} nats (red) the posterior has collapsed, "
+        f"below {THRESHOLDS.partly:g} nats (amber) in part; a KL far above the mutual information is spent on codes that do "
+        "not match the prior.",
     ),
 ]
 

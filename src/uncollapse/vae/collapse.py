@@ -21,6 +21,14 @@ from uncollapse.vae.model import VAE
 ESTIMATOR = "aggregated posterior of N observations, one draw each (ceiling log N)"
 CONTRAST = "lower bound: N observations told apart by Gaussians of the posteriors' moments, one draw each (ceiling log N)"
 UNKNOWN = f"{CONTRAST}; KL: lower bound, the same Gaussians in place of q"
+MEANINGS = {
+    "healthy": "the code is used: it tells observations apart, so encodings and reconstructions mean something",
+    "partly collapsed": "the code is used, but barely: it tells few kinds of observations apart, and the decoder does the rest",
+    "collapsed": "the code is ignored: it is the same for every observation, so encodings and reconstructions tell nothing "
+    "about the data, though samples may look right",
+}
+"""The verdicts of `judge`, and what each means."""
+
 MOMENTS = 64  # draws for the moments of a posterior that does not state them
 
 
@@ -42,7 +50,7 @@ class Thresholds:
 class Diagnosis:
     """What was seen of a posterior on n observations; all divergences and information in nats."""
 
-    verdict: str  # healthy, partly collapsed, collapsed
+    verdict: str  # a name in MEANINGS
     reason: str
     kl: float  # mean of KL(q(z|x) || p(z))
     kl_units: list[float]  # of each unit; one number where prior or posterior does not factorise
