@@ -6,12 +6,13 @@ import torch
 from torch import Size
 
 from report.runs import metrics, vae
-from uncollapse.distributions import Uniform, posteriors
+from uncollapse.distributions import Mixture, Normal, Recurrent, Uniform, posteriors
 from uncollapse.distributions.likelihoods import Bernoulli, Gaussian
 from uncollapse.evaluation.numbers import measures, number
 from uncollapse.networks import MLP
 from uncollapse.report import curves, figures
 from uncollapse.report.style import NotDrawn, svg
+from uncollapse.report.traversals import move, traversals
 from uncollapse.vae import VAE
 
 
@@ -91,7 +92,7 @@ def test_more_latents_are_projected_and_that_is_said():
 def test_traversals_cross_a_bounded_support():
     shape = Size((1, 4, 4))
     model = VAE(Uniform(3, -2.0, 5.0), Bernoulli(3, shape, MLP), posteriors.LogitNormal(3, shape, MLP, low=-2.0, high=5.0))
-    text = svg(figures.traversals(model, torch.rand(20, 1, 4, 4).round(), units=2, steps=3), "t")
+    text = svg(traversals(model, torch.rand(20, 1, 4, 4).round(), units=2, steps=3), "t")
     assert all(f">{end}</text>" in text for end in ("−2", "1.5", "5"))
 
 
@@ -99,8 +100,64 @@ def test_traversals_take_the_most_active_units():
     model, x = vae((1, 8, 8), features=6), torch.rand(30, 1, 8, 8).round()
     with torch.no_grad():
         model.posterior.network.layers[-1].bias[4] = 3.0
-    ax = figures.traversals(model, x, units=2, steps=5).axes[0]
+    ax = traversals(model, x, units=2, steps=5).axes[0]
     assert ax.texts[0].get_text().startswith("z₄  4.") and ax.images[0].get_array().shape == (17, 44, 4)
+
+
+def test_a_line_of_a_traversal_is_the_decoded_mean_of_a_feature():
+    """Of real numbers less their mean, in the data's standard deviations; the units that stay are those of the first code."""
+    model, x = vae((7,), features=3), 5 + 2 * torch.rand(30, 7)
+    axes = traversals(model, x, units=2, steps=5).axes
+    j = int(axes[0].get_title()[1].translate(str.maketrans("₀₁₂", "012")))
+    z = model.encode(x)[0].repeat(5, 1)
+    z[:, j] = torch.linspace(-3, 3, 5)
+    expected = (model.decode(z) - x.mean(0)) / x.std(0)
+    assert len(axes) == 2 and len(axes[0].lines) == 7
+    assert np.allclose([line.get_ydata() for line in axes[0].lines], expected.T, atol=1e-5)
+    assert axes[0].lines[6].get_label() == "x₆" and axes[0].lines[0].get_xdata().tolist() == [-3.0, -1.5, 0.0, 1.5, 3.0]
+
+
+def test_of_many_features_ten_that_move_most_have_names():
+    model, x = vae((40,), features=2), torch.rand(30, 40)
+    with torch.no_grad():
+        model.likelihood.network.layers[-1].weight[:20].zero_()
+    names = [line.get_label() for line in traversals(model, x).axes[0].lines]
+    assert len(names) == 40 and sum(name.startswith("x") for name in names) == 10
+    assert all(int(name[1:].translate(str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789"))) >= 20 for name in names if name[0] == "x")
+
+
+def test_a_path_is_the_decoded_mean_in_the_plane():
+    model, x = vae((2,), features=2), torch.rand(30, 2)
+    with torch.no_grad():
+        model.posterior.network.layers[-1].bias[1] = 3.0
+    path = traversals(model, x, steps=7).axes[0].lines[0]
+    z = model.encode(x)[0].repeat(7, 1)
+    z[:, 1] = torch.linspace(-3, 3, 7)
+    assert path.get_label().startswith("z₁") and np.allclose(path.get_xydata(), model.decode(z), atol=1e-5)
+
+
+def test_traversals_go_as_far_as_the_prior():
+    """Three standard deviations of a mixture far from the origin: where KL has no parts, names stand alone."""
+    shape = Size((4,))
+    model = VAE(Mixture(2, components=1), Gaussian(2, shape, MLP), posteriors.Gaussian(2, shape, MLP))
+    with torch.no_grad():
+        model.prior.loc.copy_(torch.tensor([[10.0, -10.0]]))
+        model.prior.log_scale.fill_(0.5)
+    x = torch.rand(20, 4)
+    moved = move(model, x, units=2, steps=3)
+    ends = torch.tensor([10.0, -10.0]) + 3 * torch.tensor(0.5).exp()
+    for name, made in zip(moved.units, moved.made, strict=True):
+        z, j = model.encode(x)[0], ["z₀", "z₁"].index(name)
+        z[j] = ends[j]
+        assert torch.allclose(made[-1], model.decode(z), atol=1e-5)
+    assert moved.places.tolist() == [-3.0, 0.0, 3.0]
+
+
+def test_a_likelihood_without_a_mean_has_no_lines():
+    shape = Size((5,))
+    model = VAE(Normal(2), Recurrent(2, shape, levels=3), posteriors.Gaussian(2, shape, MLP))
+    with pytest.raises(NotDrawn, match="no mean"):
+        traversals(model, torch.randint(3, (9, 5)) / 2)
 
 
 def test_points_are_samples_of_the_model_with_its_noise():

@@ -57,7 +57,7 @@ MEASURES = {
 FACTS = {
     "recipe": Quantity("Recipe", None),
     "data": Quantity("Data", None),
-    "split": Quantity("Split that was measured", None),
+    "split": Quantity("Split measured", None),
     "n_examples": Quantity("Observations measured"),
     "n_importance_samples": Quantity("Importance samples"),
     "parameters": Quantity("Parameters"),

@@ -1,4 +1,4 @@
-"""Figures of what a model makes: samples, reconstructions, traversals of its latent space and a map of it."""
+"""Figures of what a model makes: samples, reconstructions and a map of its latent space."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,9 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.distributions import constraints
 
-from uncollapse.divergences import kl_units
 from uncollapse.report import pictures
 from uncollapse.report.images import kind
 from uncollapse.report.style import BLUE, CLASSES, MUTED, NotDrawn, legend, styled, subscript
@@ -42,9 +40,20 @@ def spread(x: Tensor, n: int) -> Tensor:
     return x if len(x) <= n else x[torch.linspace(0, len(x) - 1, n).round().long()]
 
 
-def _on(x: Tensor, model: VAE) -> Tensor:
+def on(x: Tensor, model: VAE) -> Tensor:
+    """Observations on the model's device, in its type."""
     like = next(model.parameters())
     return x.to(like.device, like.dtype)
+
+
+def moments(model: VAE, draws: int = 4000) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the prior [L]: exact where it states them, else of this many draws."""
+    p = model.prior()
+    try:
+        return p.mean, p.stddev
+    except NotImplementedError:
+        z = p.sample((draws,))
+        return z.mean(0), z.std(0)
 
 
 @styled
@@ -71,7 +80,7 @@ def reconstructions(model: VAE, x: Tensor, n: int = 32, columns: int = 8, seed: 
     shape = kind(model.likelihood.shape)
     x = spread(x, {"image": n, "points": 200, "vector": 12}[shape])
     with steady(model, seed):
-        again = model.reconstruct(_on(x, model)).to(x)
+        again = model.reconstruct(on(x, model)).to(x)
     if shape == "image":
         return _pairs(x, again, columns)
     if shape == "vector":
@@ -93,58 +102,6 @@ def _pairs(x: Tensor, again: Tensor, columns: int) -> Figure:
 
 
 @styled
-def traversals(model: VAE, x: Tensor, units: int = 8, steps: int = 11, seed: int = 0) -> Figure:
-    """What each of the most active units does: it goes from -3 to 3, or across its interval; the others stay at one code.
-
-    The units are those with the largest KL on x [N, *shape], or the largest variance of the mean where KL has no parts.
-    """
-    with steady(model, seed):
-        observed = _on(spread(x, MAPPED), model)
-        q = model.posterior(observed)
-        code, by_unit = model.encode(observed), kl_units(q, model.prior())
-        weight = code.var(0) if by_unit is None or by_unit.shape[-1] != code.shape[-1] else by_unit.mean(0)
-        chosen = weight.nan_to_num().argsort(descending=True, stable=True)[:units]
-        values = torch.linspace(*_ends(model), steps).to(code)
-        z = code[0].repeat(len(chosen), steps, 1)
-        z[torch.arange(len(chosen)), :, chosen] = values
-        made = model.decode(z).cpu()
-    names = [subscript(int(j)) for j in chosen]
-    if by_unit is not None and by_unit.shape[-1] == code.shape[-1]:
-        names = [f"{name}  {float(by_unit[:, j].mean()):.2f}" for name, j in zip(names, chosen, strict=True)]
-    match kind(model.likelihood.shape):
-        case "image":
-            heads = [f"{round(float(v), 2) + 0.0:.2g}".replace("-", "−") for v in values]
-            return pictures.grid(made.flatten(0, 1), steps, names, heads)
-        case "points":
-            return _paths(x, made, names)
-    raise NotDrawn("Traversals are drawn for images and for points in the plane.")
-
-
-def _ends(model: VAE) -> tuple[float, float]:
-    """From where to where a unit goes: three standard deviations of a normal, or all but a hundredth of its interval."""
-    low, high = getattr(model.prior.support, "lower_bound", None), getattr(model.prior.support, "upper_bound", None)
-    if low is None or high is None:
-        return -3.0, 3.0
-    return float(low + 0.005 * (high - low)), float(high - 0.005 * (high - low))
-
-
-def _deviation(model: VAE) -> float:
-    """About the prior's standard deviation: 1 on the real line, that of the uniform on an interval."""
-    low, high = _ends(model)
-    return (high - low) / (6.0 if model.prior.support is constraints.real else 12**0.5)
-
-
-def _paths(x: Tensor, made: Tensor, names: list[str]) -> Figure:
-    """Paths [U, S, 2] through the plane, over data [N, 2]."""
-    figure, ax = pictures.plane()
-    pictures.points(ax, spread(x, MAPPED), MUTED, "data")
-    for path, name, colour in zip(made, names, CLASSES, strict=False):
-        ax.plot(*path.T.numpy(), "o-", color=colour, markersize=3, label=name)
-    legend(figure, ax, 4)
-    return figure
-
-
-@styled
 def latent_map(model: VAE, x: Tensor, labels: Tensor | None = None, seed: int = 0) -> Figure:
     """Posterior means of x [N, *shape] in the plane, coloured by label [N].
 
@@ -152,12 +109,13 @@ def latent_map(model: VAE, x: Tensor, labels: Tensor | None = None, seed: int = 
     axes reach to at least one standard deviation of the prior, so a collapsed posterior looks like the dot that it is.
     """
     with steady(model, seed):
-        code = model.encode(_on(spread(x, MAPPED), model)).double().cpu()
+        code = model.encode(on(spread(x, MAPPED), model)).double().cpu()
+        deviation = float(moments(model)[1].mean())
     if not code.isfinite().all():
         raise NotDrawn("The codes are not finite: the posterior is broken.")
     flat, (xlabel, ylabel), centre = _projected(code)
     figure, ax = pictures.plane(xlabel, ylabel)
-    reach = max(_deviation(model), 1.08 * float((flat - centre).abs().max()))
+    reach = max(deviation, 1.08 * float((flat - centre).abs().max()))
     _coloured(figure, ax, flat, None if labels is None else spread(labels, MAPPED).cpu(), reach)
     ax.set_ylim(float(centre[1]) - reach, float(centre[1]) + reach)
     ax.set_xlim(float(centre[0]) - reach, float(centre[0]) + reach)

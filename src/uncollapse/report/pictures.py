@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from uncollapse.report.images import image_grid, kind
-from uncollapse.report.style import BLUE, LINE, MUTED, NotDrawn, panel, styled
+from uncollapse.report.style import BLUE, LINE, MUTED, NotDrawn, panel, styled, subscript
 
 
 @styled
@@ -57,7 +57,7 @@ def _head(ax: Axes, name: str, at: float) -> None:
 
 
 @styled
-def plane(xlabel: str = "x₁", ylabel: str = "x₂") -> tuple[Figure, Axes]:
+def plane(xlabel: str = subscript(0, "x"), ylabel: str = subscript(1, "x")) -> tuple[Figure, Axes]:
     """An empty plane whose axes have the same scale."""
     figure, ax = panel(height=4.0)
     ax.set_aspect("equal", adjustable="box")
@@ -87,25 +87,45 @@ def frame(ax: Axes, x: Tensor, margin: float = 0.25) -> None:
 def lines(x: Tensor, beside: Tensor | None = None, labels: tuple[str, str] = ("", ""), most: int = 12) -> Figure:
     """Vectors [N, *shape] as small line plots of value against index, each with another one laid over it if there is one."""
     both = [v.flatten(1)[:most].cpu().numpy() for v in (x, beside) if v is not None]
-    n, rows = len(both[0]), -(-len(both[0]) // 3)
-    height = 0.7 + 0.8 * rows
-    margins = {"left": 0.12, "right": 0.99, "bottom": 0.45 / height, "top": 1 - 0.25 / height, "hspace": 0.25, "wspace": 0.1}
-    figure = Figure(figsize=(4.8, height))
-    axes = figure.subplots(rows, 3, sharex=True, sharey=True, squeeze=False, gridspec_kw=margins).ravel()
-    for ax, *values in zip(axes, *both, strict=False):
+    figure, axes = panels(len(both[0]), "index", "value")
+    for ax, *values in zip(axes, *both, strict=True):
         _steps(ax, values, labels)
+    if labels[0]:
+        key(figure, axes[0])
+    return figure
+
+
+def panels(n: int, across: str, up: str, heads: Sequence[str] = (), each: float = 0.6) -> tuple[Figure, list[Axes]]:
+    """n small plots with the same axes, three in a row, `each` so high in inches; what the axes are, and names of the plots."""
+    rows, gap = -(-n // 3), 0.15 + 0.25 * bool(heads)
+    top, bottom = 0.25 + 0.2 * bool(heads), 0.45
+    height = top + bottom + rows * each + (rows - 1) * gap
+    space = {"hspace": gap / each, "wspace": 0.1}
+    margins = {"left": 0.12, "right": 0.99, "bottom": bottom / height, "top": 1 - top / height, **space}
+    figure = Figure(figsize=(4.8, height))
+    axes = figure.subplots(rows, 3, sharex=True, sharey=True, squeeze=False, gridspec_kw=margins).ravel().tolist()
     for ax in axes[n:]:
         ax.remove()
-    figure.text(0.555, 0.08 / height, "index", color=MUTED, ha="center")
-    figure.text(0.01, 0.5, "value", color=MUTED, va="center", rotation=90)
-    if labels[0]:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="upper left", ncols=2, borderaxespad=0)
-    return figure
+    for ax in axes[:n]:
+        ax.spines["bottom"].set_color(LINE)
+        ax.locator_params(nbins=3)
+    for ax in axes[max(0, n - 3) : n]:
+        ax.tick_params(labelbottom=True)  # also where the row below is not full
+    for ax, name in zip(axes, heads, strict=False):
+        ax.set_title(name, color=MUTED, size=8.5, pad=3)
+    figure.text(0.555, 0.08 / height, across, color=MUTED, ha="center")
+    figure.text(0.01, 0.5, up, color=MUTED, va="center", rotation=90)
+    return figure, axes[:n]
+
+
+def key(figure: Figure, ax: Axes) -> None:
+    """Name what is drawn in one of the small plots, in a line above all of them."""
+    handles, names = ax.get_legend_handles_labels()
+    close = {"handlelength": 0.8, "handletextpad": 0.4, "columnspacing": 0.9} if len(names) > 5 else {}
+    figure.legend(handles, names, loc="upper left", ncols=len(names), borderaxespad=0, **close)
 
 
 def _steps(ax: Axes, vectors: Sequence[np.ndarray], labels: tuple[str, str]) -> None:
     """One or two vectors [D] in one small plot, the second one blue."""
     for values, colour, label, width in zip(vectors, (MUTED, BLUE), labels, (1.6, 1.0), strict=False):
         ax.plot(values, color=colour, linewidth=width, label=label or None, drawstyle="steps-mid")
-    ax.spines["bottom"].set_color(LINE)
-    ax.locator_params(nbins=3)

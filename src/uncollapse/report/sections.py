@@ -10,6 +10,7 @@ from torch import Tensor
 from uncollapse.report import curves, figures
 from uncollapse.report.images import kind
 from uncollapse.report.style import NotDrawn
+from uncollapse.report.traversals import traversals
 from uncollapse.vae import VAE
 from uncollapse.vae.collapse import Thresholds
 
@@ -100,13 +101,16 @@ LATENT = [
     Item(
         "traversals",
         "What each unit does",
-        lambda e: figures.traversals(*e.both()),
+        lambda e: traversals(*e.both()),
         {
             "image": "A row moves one unit, the others stay at the code of one observation; the most active first, with its KL "
-            "in nats, the columns are the unit's value. A row that never changes belongs to a unit the decoder ignores.",
-            "points": "A path moves one unit, the others stay at the code of one observation; the number is its KL in nats. A "
-            "path that is one dot belongs to a unit the decoder ignores.",
-            "vector": "A unit is moved, the others stay.",
+            "in nats. The columns are standard deviations of the prior from its mean, or values where it lives on an interval. "
+            "A row that never changes belongs to a unit the decoder ignores.",
+            "points": "A path moves one unit across the prior, up to its largest dot, the others stay at the code of one "
+            "observation; the number is its KL in nats. A path that is one dot belongs to a unit the decoder ignores.",
+            "vector": "A plot moves one unit, the others stay at the code of one observation; above it is its KL in nats. A "
+            "line is a feature of x, real numbers in standard deviations of the data from their mean. Flat lines belong to a "
+            "unit the decoder ignores.",
         },
     ),
 ]

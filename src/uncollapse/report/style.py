@@ -66,14 +66,14 @@ def legend(figure: Figure, ax: Axes, columns: int = 3, **options: Any) -> None:
         figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=columns, columnspacing=1.4, **options)
 
 
-def subscript(n: int) -> str:
-    """A latent unit's name.
+def subscript(n: int, of: str = "z") -> str:
+    """The name of a latent unit, or of a feature of x.
 
     Example:
-        >>> subscript(12)
-        'z₁₂'
+        >>> subscript(12), subscript(0, "x")
+        ('z₁₂', 'x₀')
     """
-    return "z" + str(n).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+    return of + str(n).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 @styled
