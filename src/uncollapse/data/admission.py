@@ -17,7 +17,7 @@ from uncollapse.data.lazy import release, tensorable
 _CHUNK = 2**22  # numbers that are checked at a time
 
 
-def admitted(values: Any, where: str) -> np.ndarray:
+def admitted(values: Any, where: str, eight: bool | None = None) -> np.ndarray:
     """An array or a tensor as an array [N, *shape] of finite numbers, channels first; a memory map that fits comes into memory.
 
     Images in 8 bits get a channel: [N, H, W] becomes [N, 1, H, W], and [N, H, W, 3] becomes [N, 3, H, W]. A table of one
@@ -26,6 +26,7 @@ def admitted(values: Any, where: str) -> np.ndarray:
     Args:
         values: What the user gave.
         where: What to call it in errors.
+        eight: Whether to take images for 8-bit ones; None: as their type says.
 
     Raises:
         ValueError: If it is empty, does not hold real numbers, or holds NaN or infinity.
@@ -38,7 +39,7 @@ def admitted(values: Any, where: str) -> np.ndarray:
     if isinstance(array, np.memmap) and store.fits(array.shape):
         array = np.array(array)
     _check_finite(array, where)
-    return _with_channels(array)
+    return _with_channels(array, array.dtype == np.uint8 if eight is None else eight)
 
 
 def levels(splits: dict[str, np.ndarray], name: str) -> int | None:
@@ -51,13 +52,23 @@ def levels(splits: dict[str, np.ndarray], name: str) -> int | None:
         >>> levels({"train": np.array([[0, 255]], np.uint8)}, "two grey pixels")
         256
     """
-    if all(_binary(values) for values in splits.values()):
+    if all(binary(values) for values in splits.values()):
         return 2
     eight = {split: values.dtype == np.uint8 for split, values in splits.items()}
     if len(set(eight.values())) == 2:
         types = ", ".join(f"{split} {values.dtype}" for split, values in splits.items())
         raise ValueError(f"expected one type in all splits of {name}, came {types}: convert them to one")
     return 256 if all(eight.values()) else None
+
+
+def scale(levels: int | None) -> float:
+    """What stored numbers of so many levels are multiplied by, so that 8-bit integers lie in [0, 1]."""
+    return 1 / 255 if levels == 256 else 1.0
+
+
+def binary(values: np.ndarray) -> bool:
+    """Whether each number is 0 or 1."""
+    return values.dtype == np.bool_ or all(bool(((chunk == 0) | (chunk == 1)).all()) for _, chunk in _chunks(values))
 
 
 def labelled(labels: Any, n: int, where: str) -> Tensor | None:
@@ -99,12 +110,12 @@ def _array(values: Any, where: str) -> np.ndarray:
         raise ValueError(f"expected an array in {where}, came rows of several lengths: make them one size") from error
 
 
-def _with_channels(values: np.ndarray) -> np.ndarray:
+def _with_channels(values: np.ndarray, eight: bool) -> np.ndarray:
     if values.ndim == 1:
         return values[:, None]
-    if values.dtype == np.uint8 and values.ndim == 3:
+    if eight and values.ndim == 3:
         return values[:, None]
-    if values.dtype == np.uint8 and values.ndim == 4 and values.shape[3] in (1, 3) and values.shape[1] not in (1, 3):
+    if eight and values.ndim == 4 and values.shape[3] in (1, 3) and values.shape[1] not in (1, 3):
         return values.transpose(0, 3, 1, 2)
     return values
 
@@ -124,7 +135,3 @@ def _check_finite(values: np.ndarray, where: str) -> None:
         if not good.all():
             row = start + int(np.argmin(good))
             raise ValueError(f"expected finite numbers in {where}, came NaN or infinity in row {row}: remove or fill that row")
-
-
-def _binary(values: np.ndarray) -> bool:
-    return values.dtype == np.bool_ or all(bool(((chunk == 0) | (chunk == 1)).all()) for _, chunk in _chunks(values))

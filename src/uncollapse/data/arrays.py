@@ -58,7 +58,7 @@ def from_arrays(
         split: (values, admission.labelled(kinds[split], len(values), f"{name} ({split})")) for split, values in splits.items()
     }
     found = admission.levels(splits, name)
-    scale = 1 / 255 if found == 256 else 1.0
+    scale = admission.scale(found)
     drawn = _drawn(pieces, name, seed)
     sources: dict[str, Any] = {split: _source(piece, scale) for split, piece in _completed(pieces, drawn).items()}
     return Data(name, **sources, levels=found, own=tuple(pieces), order=_order(pieces, drawn))

@@ -14,6 +14,7 @@ from torch import Tensor
 from uncollapse import noise
 from uncollapse.data import from_arrays
 from uncollapse.data.counter import permutation
+from uncollapse.data.further import Further
 from uncollapse.distributions import Likelihood
 from uncollapse.evaluation import log_likelihood
 from uncollapse.training.fit import fit
@@ -23,6 +24,9 @@ from uncollapse.training.recipe import Recipe
 class Estimator(TransformerMixin, BaseEstimator):
     """A VAE as a scikit-learn transformer: arrays in, latents out.
 
+    Arrays mean what `uncollapse.data.from_arrays` says of those that it was fitted to: 8-bit integers are images, scaled to
+    [0, 1], and those that come later are treated as they were.
+
     Args:
         recipe: Name or path of the recipe; its data are not used.
         options: More options as on the command line, ``("--likelihood", "Gaussian")``.
@@ -31,6 +35,7 @@ class Estimator(TransformerMixin, BaseEstimator):
 
     Attributes:
         model_: The trained `VAE`.
+        further_: How later arrays are read, as the fitted ones were.
 
     Example:
         >>> x = (np.random.default_rng(0).random((400, 16)) < 0.5).astype(np.float32)
@@ -58,19 +63,24 @@ class Estimator(TransformerMixin, BaseEstimator):
         model = recipe.model(data.shape)
         with _advising(model.likelihood):
             fit(recipe.procedure(model), data, recipe.training, recipe.optimizer, recipe.machine)
-        self.model_ = model
+        self.model_, self.further_ = model, Further(data.levels, x.dtype == np.uint8)
         self.n_features_in_ = int(np.prod(data.shape))
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """Posterior means: X [N, ...] to [N, L]."""
+        """Posterior means: X [N, ...] to [N, L].
+
+        Raises:
+            ValueError: If X is not what the model was fitted to: 8-bit integers or other numbers, their shape and their range.
+        """
         check_is_fitted(self)
         return self.model_.encode(self._observations(X)).cpu().numpy()
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
-        """Means of p(x|z): Z [N, L] to [N, ...]."""
+        """Means of p(x|z): Z [N, L] to [N, *shape], 8-bit images in [0, 1]."""
         check_is_fitted(self)
-        return self.model_.decode(self._tensor(Z)).cpu().numpy()
+        like = next(self.model_.parameters())
+        return self.model_.decode(torch.as_tensor(np.asarray(Z)).to(like)).cpu().numpy()
 
     def score(self, X: ArrayLike, y: Any = None, samples: int = 100) -> float:
         """Mean log p(x) in nats, by this many importance samples; higher is better."""
@@ -84,19 +94,16 @@ class Estimator(TransformerMixin, BaseEstimator):
             return log_likelihood(self.model_, self._observations(X), samples).log_likelihoods.cpu().numpy()
 
     def sample(self, n: int = 1) -> np.ndarray:
-        """n observations from the model: [n, ...]."""
+        """n observations from the model: [n, *shape], 8-bit images in [0, 1]."""
         check_is_fitted(self)
         return self.model_.sample(n).cpu().numpy()
 
     def _observations(self, X: ArrayLike) -> Tensor:
-        x = self._tensor(X)
+        like = next(self.model_.parameters())
+        x = self.further_.source(X).to(like.device, like.dtype).all()
         with _advising(self.model_.likelihood):
             self.model_.likelihood.check(x)
         return x
-
-    def _tensor(self, X: ArrayLike) -> Tensor:
-        like = next(self.model_.parameters())
-        return torch.as_tensor(np.asarray(X)).to(like)
 
 
 @contextmanager
