@@ -103,6 +103,29 @@ def test_a_file_without_splits_is_taken_whole_and_in_order(
     assert json.loads(capsys.readouterr().out)["n"] == 33
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_file_of_one_or_two_rows_is_taken_whole(
+    n: int, run: Path, files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few, out = tmp_path / "few.npy", tmp_path / "z.npy"
+    np.save(few, np.load(files[0])[:n])
+    codes = load_model(run).encode(torch.from_numpy(np.load(few)).float()).numpy()
+    for split in ([], ["--split", "all"]):
+        assert main(["encode", str(run), "--data", str(few), *split, "--out", str(out)]) == 0
+        assert np.allclose(np.load(out), codes, atol=1e-6)
+    assert main(["reconstruct", str(run), "--data", str(few), "--out", str(tmp_path / "x.png")]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--data", str(few), "--samples", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_examples"] == n
+    assert main(["evaluate", str(run), "--data", str(few), "--samples", "5"]) == 0
+    assert main(["diagnose", str(run), "--data", str(few)]) == (0 if n > 1 else 2)
+    capsys.readouterr()
+    for argv in (["encode", str(run), "--split", "test", "--out", str(out)], ["train", "--data.binarize", "none"]):
+        assert main([*argv, "--data", str(few), "--out", str(tmp_path / "new")]) == 2
+        error = capsys.readouterr().err
+        assert f"came {n}: give more" in error and error.count("\n") == 1
+
+
 def test_a_file_with_splits_and_a_split_that_is_asked_for_are_kept_to(
     run: Path, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

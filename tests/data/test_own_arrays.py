@@ -56,6 +56,18 @@ def test_only_missing_splits_are_drawn():
     assert [len(source) for source in (data.train, data.valid, data.test)] == [90, 10, 5]
 
 
+@pytest.mark.parametrize("binarize", ["none", "static", "dynamic"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_rows_too_few_to_split_stay_whole(tmp_path, n, binarize):
+    np.save(tmp_path / "few.npy", np.eye(4)[:n])
+    data = load(str(tmp_path / "few.npy"), binarize=binarize)
+    assert [len(source) for source in (data.train, data.valid, data.test)] == [n, 0, 0]
+    assert torch.equal(data.to("cpu", torch.float64).split("all").all(), torch.eye(4, dtype=torch.float64)[:n])
+    with pytest.raises(ValueError, match=f"expected at least 3 observations of few to draw the split valid, came {n}: give"):
+        data.split("valid")
+    assert len(from_arrays(np.eye(4)[:n], valid=np.eye(4), test=np.eye(4)).train) == n
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -63,7 +75,6 @@ def test_only_missing_splits_are_drawn():
             {"train": np.zeros((0, 3))},
             r"expected at least one observation in arrays \(train\), came an array of shape \(0, 3\)",
         ),
-        ({"train": np.zeros((2, 3))}, "expected at least 3 observations to split arrays, came 2"),
         ({"train": np.array(["a", "b", "c"])}, r"expected numbers in arrays \(train\), came <U1"),
         ({"train": np.array([{}, {}, {}])}, "expected numbers .* came object"),
         ({"train": np.array([1j, 2, 3])}, "expected numbers .* came complex128"),

@@ -48,6 +48,12 @@ def test_length_makes_room_or_refuses(tmp_path: Path) -> None:
         load("digits", length=5)
 
 
+def test_sentences_too_few_to_split_stay_whole() -> None:
+    data = from_sentences(["a cat", "a dog"])
+    assert [len(s) for s in (data.train, data.valid, data.test)] == [2, 0, 0]
+    assert sentences(data.split("all").all(), data.words) == ["a cat", "a dog"]
+
+
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     """Bytes that are no UTF-8, a broken archive, another archive, and no sentences at all."""
     for name, content, message in (

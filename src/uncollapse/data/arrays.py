@@ -28,6 +28,7 @@ def from_arrays(
 
     Booleans, and numbers that are 0 or 1 throughout, are binary data; other 8-bit integers are images of 256 levels, scaled to
     [0, 1]; all else are real numbers as they come. A split that is not given is a tenth of the train split, drawn by the seed.
+    Of too few rows to leave one to each split, all stay in the train split: they can be encoded, but not trained on.
     `split("all")` of the data puts them together again, in the order that they came in.
     A memory map stays on the disk if it is larger than memory allows (see `uncollapse.data.store.budget`).
 
@@ -42,8 +43,7 @@ def from_arrays(
         seed: Of the splits that are not given.
 
     Raises:
-        ValueError: If an array is empty, holds other than finite real numbers, does not have the shape of the others, or is too
-            short to split.
+        ValueError: If an array is empty, holds other than finite real numbers, or does not have the shape of the others.
 
     Example:
         >>> data = from_arrays(np.arange(20.0).reshape(10, 2), labels=np.arange(10) % 3)
@@ -59,7 +59,7 @@ def from_arrays(
     }
     found = admission.levels(splits, name)
     scale = admission.scale(found)
-    drawn = _drawn(pieces, name, seed)
+    drawn = _drawn(pieces, seed)
     sources: dict[str, Any] = {split: _source(piece, scale) for split, piece in _completed(pieces, drawn).items()}
     return Data(name, **sources, levels=found, own=tuple(pieces), order=_order(pieces, drawn))
 
@@ -71,15 +71,29 @@ def _source(piece: _Piece, scale: float) -> Source:
     return Source(values, labels, scale)
 
 
-def _drawn(pieces: dict[str, _Piece], name: str, seed: int) -> dict[str, np.ndarray]:
-    """Which rows of the train split each missing one takes, a tenth but at least one row, and which are left to it."""
+def _drawn(pieces: dict[str, _Piece], seed: int) -> dict[str, np.ndarray]:
+    """Which rows of the train split each missing one takes, and which are left to it."""
     missing = [split for split in SPLITS if split not in pieces]
-    n = pieces["train"][0].shape[0]
-    if missing and n <= len(missing):
-        raise ValueError(f"expected at least {len(missing) + 1} observations to split {name}, came {n}: give all three splits")
+    return (
+        dict(zip([*missing, "train"], shared_out(pieces["train"][0].shape[0], len(missing), seed), strict=True))
+        if missing
+        else {}
+    )
+
+
+def shared_out(n: int, missing: int, seed: int) -> list[np.ndarray]:
+    """Which of n rows each missing split takes, a tenth but at least one row, and then those that are left for the train split.
+
+    Where too few are there to leave one to each, all are left.
+
+    Example:
+        >>> [rows.tolist() for rows in shared_out(4, 2, seed=0)], [rows.tolist() for rows in shared_out(2, 2, seed=0)]
+        ([[2], [0], [3, 1]], [[], [], [0, 1]])
+    """
+    if n <= missing:
+        return [*[np.arange(0)] * missing, np.arange(n)]
     tenth = max(1, n // 10)
-    rows = np.split(permutation(n, seed), [tenth * (i + 1) for i in range(len(missing))])
-    return dict(zip([*missing, "train"], rows, strict=True)) if missing else {}
+    return np.split(permutation(n, seed), [tenth * (i + 1) for i in range(missing)])
 
 
 def _completed(pieces: dict[str, _Piece], drawn: dict[str, np.ndarray]) -> dict[str, _Piece]:

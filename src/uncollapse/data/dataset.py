@@ -27,7 +27,8 @@ class Data:
             8-bit images; None for real numbers.
         dequantized: How many levels the data had before uniform noise was added, so that bits per dimension can be stated;
             `levels` is None then.
-        own: The splits that the data came with; the others were drawn from the train split.
+        own: The splits that the data came with; the others were drawn from the train split, or are empty where that has too
+            few rows.
         order: Where splits were drawn, how to put all rows back into the order that they came in: for each, its number among
             the rows of train, valid and test, one split after another. None: that is their order.
         words: Of sentences, the word of each token, the end and the unknown word first; None for other data.
@@ -62,7 +63,7 @@ class Data:
         """The split of this name: train, valid or test; all: every row, in the order that the rows came in.
 
         Raises:
-            ValueError: If there is no such split.
+            ValueError: If there is no such split, or the data have too few rows to have drawn it.
 
         Example:
             >>> from uncollapse.data import from_arrays
@@ -70,13 +71,19 @@ class Data:
             [0.0, 1.0, 2.0, 3.0, 4.0]
         """
         if name == "all":
-            return joined([self.split(split) for split in SPLITS], self.order)
+            return joined([getattr(self, split) for split in SPLITS], self.order)
         if name not in SPLITS:
             raise ValueError(f"expected a split out of {', '.join((*SPLITS, 'all'))}, came {name!r}")
         source: Source = getattr(self, name)
+        if not len(source):
+            least = len(SPLITS) + 1 - len(self.own)
+            raise ValueError(
+                f"expected at least {least} observations of {self.name} to draw the split {name}, came {len(self.train)}: give "
+                "more, or all three splits; to look at a trained model, --split all takes every row"
+            )
         return source
 
     def mapped(self, change: Callable[[str, Source], Source]) -> "Data":
         """The same data with each split changed; `change` is given the split's name and its source."""
-        changed: dict[str, Any] = {split: change(split, self.split(split)) for split in SPLITS}
+        changed: dict[str, Any] = {split: change(split, getattr(self, split)) for split in SPLITS}
         return replace(self, **changed)

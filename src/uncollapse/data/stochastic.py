@@ -109,7 +109,8 @@ def _check_grey(data: Data) -> None:
     if data.levels is not None:
         return
     for split in SPLITS:
-        low, high = data.split(split).limits()
+        source: Source = getattr(data, split)
+        low, high = source.limits() if len(source) else (0.0, 0.0)
         if low < 0 or high > 1:
             raise ValueError(
                 f"expected values in [0, 1] to binarize, came {low:.4g} to {high:.4g} in the {split} split of {data.name}: "

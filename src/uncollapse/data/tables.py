@@ -65,7 +65,7 @@ def _named(path: Path) -> bool:
     with open(path, newline="", encoding="utf-8-sig") as file:
         first, second = (next(rows, None) for rows in [lines.reader(file)] * 2)
     if not first:
-        raise ValueError(f"expected rows of numbers in {path}, came an empty file: write at least three rows")
+        raise ValueError(f"expected rows of numbers in {path}, came an empty file: write a row an observation")
     if second and len(second) != len(first):
         raise ValueError(
             f"expected as many cells in each line of {path}, came {len(first)}, then {len(second)}: mend its lines"

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uncollapse.data import fetch
-from uncollapse.data.counter import permutation
+from uncollapse.data.arrays import shared_out
 from uncollapse.data.dataset import SPLITS, Data
 from uncollapse.data.source import Source
 
@@ -33,7 +33,7 @@ def from_sentences(
     """Data from sentences, words between blanks: tokens k as k / (n - 1), n the size of the vocabulary.
 
     The vocabulary is that of the train split, the most frequent words first; any other word is unknown. A split that is not
-    given is a tenth of the train split, drawn by the seed. A sequence has room for the longest sentence and its end.
+    given is drawn as in `from_arrays`. A sequence has room for the longest sentence and its end.
 
     Args:
         train: Sentences to learn from; those without a word are left out.
@@ -44,7 +44,7 @@ def from_sentences(
         seed: Of the splits that are not given.
 
     Raises:
-        ValueError: If a split has no sentences, or too few to split.
+        ValueError: If a split has no sentences.
 
     Example:
         >>> data = from_sentences(["a cat", "a dog", "a"], ["a bird"], ["the dog barks"])
@@ -88,7 +88,7 @@ def of_length(data: Data, length: int) -> Data:
     """
     if data.words is None:
         raise ValueError(f"expected sentences where a length is stated, came {data.name}: leave length out")
-    longest = {split: _longest(data.split(split)) for split in SPLITS}
+    longest = {split: _longest(getattr(data, split)) for split in SPLITS}
     if (most := max(longest.values())) > length:
         split = max(longest, key=lambda split: longest[split])
         raise ValueError(
@@ -146,7 +146,7 @@ def coco_captions(seed: int = 0) -> Data:
 
 
 def _longest(source: Source) -> int:
-    return int((_held(source) != 0).sum(1).max())
+    return max((_held(source) != 0).sum(1).tolist(), default=0)
 
 
 def _held(source: Source) -> Tensor:
@@ -155,15 +155,13 @@ def _held(source: Source) -> Tensor:
 
 
 def _completed(split: dict[str, list[list[str]]], name: str, seed: int) -> dict[str, list[list[str]]]:
-    """All three splits, each missing one a tenth of the train split, at least one sentence."""
-    missing = [s for s in SPLITS if s not in split]
-    n = len(split["train"])
-    if n <= len(missing) or not all(split.values()):
+    """All three splits, each missing one drawn from the train split."""
+    if not all(split.values()):
         came = ", ".join(f"{s} {len(rows)}" for s, rows in split.items())
-        raise ValueError(f"expected sentences in each split of {name}, and enough to draw {missing or 'none'}, came {came}")
-    tenth, order = max(1, n // 10), permutation(n, seed)
-    parts = np.split(order, [tenth * (i + 1) for i in range(len(missing))])
-    drawn = {s: [split["train"][i] for i in part] for s, part in zip([*missing, "train"], parts, strict=True)}
+        raise ValueError(f"expected sentences in each split of {name}, came {came}: leave an empty one out")
+    missing = [s for s in SPLITS if s not in split]
+    parts = zip([*missing, "train"], shared_out(len(split["train"]), len(missing), seed), strict=True)
+    drawn = {s: [split["train"][i] for i in part] for s, part in parts}
     return {s: split[s] if s in split and s != "train" else drawn[s] for s in SPLITS}
 
 

@@ -75,7 +75,7 @@ def fit(
     Raises:
         TrainingError: If a loss or gradient was not finite.
         CheckpointError: If a checkpoint cannot be written, or the one to go on from cannot be read.
-        ValueError: If the data are not what the model expects.
+        ValueError: If the data are not what the model expects, or too few to validate on.
 
     Example:
         >>> from uncollapse.data import from_arrays
@@ -181,6 +181,7 @@ class Loop:
         self.main = self.accelerator.is_main_process
         self.model: Any = procedure.objective.model
         admit(self.model, data)
+        data.split("valid")  # refused here where too few rows came to draw it
         self.batch = min(training.batch_size, len(data.train))
         self.rows = rows(self.accelerator, self.batch)
         for schedule in (training.schedule, *procedure.schedules()):
