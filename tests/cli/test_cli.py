@@ -166,6 +166,8 @@ def test_a_finished_run_is_resumed_to_more_steps(run: Path, tmp_path: Path) -> N
         (["trian"], "did you mean train?"),
         (["train", "vea"], "did you mean vae?"),
         (["train", "--prior", "Normall"], "did you mean Normal?"),
+        (["train", "--prior", "Location"], "unknown prior 'Location'"),
+        (["train", "--prior", "uncollapse.distributions.Location"], "Location"),
         (["train", "--stepz", "3"], "did you mean --steps?"),
         (["train", "--posterior.network", "GatedMPL"], "did you mean GatedMLP?"),
         (["train", "--objective.bet", "2"], "did you mean beta?"),

@@ -101,7 +101,6 @@ PRIORS: dict[str, Callable[[int], Prior]] = {
     "Normal": priors.Normal,
     "Uniform": partial(priors.Uniform, low=-1.0, high=2.0),
     "Mixture": partial(priors.Mixture, components=3),
-    "Location": Location,
     "VampPrior": partial(VampPrior, components=3, std=0.4),
     "CouplingPrior": partial(CouplingPrior, transforms=2, hidden=[3], activation=nn.Tanh),
     "AutoregressivePrior": partial(AutoregressivePrior, transforms=2, hidden=[6], activation=nn.Tanh),
@@ -110,6 +109,7 @@ PRIORS: dict[str, Callable[[int], Prior]] = {
         ChainPrior, first=partial(priors.Mixture, components=2), then=partial(posteriors.Gaussian, network=small)
     ),
 }
+DENSITIES: dict[str, Callable[[int], Location]] = {"Location": Location}
 SMALLEST = {"CouplingPrior": 2, "ChainPrior": 2}
 """The smallest latent of the priors that need more than one unit."""
 LIKELIHOODS: dict[str, Callable[[int, Size], Likelihood]] = {
@@ -202,6 +202,7 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "network": ({name: row[0] for name, row in NETWORKS.items()}, Callable[[Size, Size], Network]),
     "sigma": (SIGMAS, Callable[[Size], Sigma]),
     "prior": (PRIORS, Callable[[int], Prior]),
+    "density": (DENSITIES, Callable[[int], Location]),
     "likelihood": (LIKELIHOODS, Callable[[int, Size], Likelihood]),
     "transform": (TRANSFORMS, Callable[[int, int], Transforms]),
     "posterior": (POSTERIORS, Callable[[int, Size], Posterior]),
@@ -261,7 +262,7 @@ def given(kind: str, name: str) -> tuple[Any, ...]:
             return NETWORKS[name][1:]
         case "sigma":
             return (Size((3,)),)
-        case "prior":
+        case "prior" | "density":
             return (LATENT,)
         case "transform":
             return (LATENT, 2)
