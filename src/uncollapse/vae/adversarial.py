@@ -153,6 +153,17 @@ class Alternating(Procedure):
 
     References:
         Makhzani et al. (2016), section 2; Mescheder et al. (2017), algorithm 1.
+
+    Example:
+        >>> import uncollapse as uc
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> from uncollapse.networks import MLP
+        >>> _ = torch.manual_seed(0)
+        >>> data = uc.data.from_arrays(torch.arange(100).remainder(2)[:, None].repeat(1, 4))
+        >>> vae = VAE(Normal(1), Bernoulli(1, (4,), MLP), posteriors.Gaussian(1, (4,), MLP))
+        >>> fitted = uc.fit(Alternating(AdversarialAutoencoder(vae, MLP)), data, uc.Training(steps=20, batch_size=20))
+        >>> 1.0 < fitted.lines[0]["critic_loss"] < 1.5  # near 2 log 2 = 1.39, of a critic that cannot tell
+        True
     """
 
     plays: ClassVar[bool] = True

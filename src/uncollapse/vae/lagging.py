@@ -36,6 +36,18 @@ class Lagging(Apart):
     References:
         He, Spokoyny, Neubig and Berg-Kirkpatrick (2019), Lagging Inference Networks and Posterior Collapse, algorithm 1 and
         section 4.2; the window of 10 and the limit of 100 are those of its released code.
+
+    Example:
+        >>> import uncollapse as uc
+        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
+        >>> from uncollapse.networks import MLP
+        >>> from uncollapse.vae import ELBO
+        >>> _ = torch.manual_seed(0)
+        >>> data = uc.data.from_arrays(torch.arange(100).remainder(2)[:, None].repeat(1, 4))
+        >>> vae = VAE(Normal(1), Bernoulli(1, (4,), MLP), posteriors.Gaussian(1, (4,), MLP))
+        >>> fitted = uc.fit(Lagging(ELBO(vae), window=2, limit=6), data, uc.Training(steps=20, batch_size=20))
+        >>> 2 <= fitted.lines[0]["encoder_steps"] <= 6
+        True
     """
 
     def __init__(self, objective: Objective, window: int = 10, limit: int = 100):
