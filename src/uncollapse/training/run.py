@@ -107,7 +107,10 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
     """The numbers of summary.json: the diagnosis and a first look at the held-out likelihood, on the validation split."""
     model = fitted.model
     again = str(out / "config.yaml")
-    seen = evaluate(model, data, "valid", recipe=again, **glance(model)) if isinstance(model, VAE) else {}
+    seen = {}
+    if isinstance(model, VAE):
+        samples, examples = glance(model)
+        seen = evaluate(model, data, "valid", samples, examples=examples, recipe=again)
     return {
         **seen,
         "steps": fitted.step,
@@ -121,18 +124,18 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
     }
 
 
-def glance(model: VAE) -> dict[str, int]:
+def glance(model: VAE) -> tuple[int, int]:
     """How much the summary after training looks at: 100 samples for 1,000 observations, fewer where the decoder is large.
 
     Example:
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> from uncollapse.networks import MLP
         >>> glance(VAE(Normal(2), Bernoulli(2, (784,), MLP), posteriors.Gaussian(2, (784,), MLP)))
-        {'samples': 100, 'examples': 1000}
+        (100, 1000)
     """
     rows = GLANCE // width(model)
     samples = min(100, max(10, rows // 1000))
-    return {"samples": samples, "examples": min(1000, max(100, rows // samples))}
+    return samples, min(1000, max(100, rows // samples))
 
 
 def new_folder(name: str, root: Path = Path("runs")) -> Path:
