@@ -28,7 +28,7 @@ from uncollapse.data import from_arrays
 from uncollapse.distributions import Bernoulli, Normal, posteriors
 from uncollapse.networks import MLP, Factory, GatedMLP
 from uncollapse.training import Machine, Training
-from uncollapse.training.fit import Loop
+from uncollapse.training.loop import Loop
 from uncollapse.vae import ELBO, VAE, Amortized, Procedure
 
 BATCH, N = 100, 10_000

@@ -12,8 +12,11 @@ from torch import Size, Tensor
 
 from laws.numerics import assert_equal, assert_mean
 from laws.parts import POSTERIORS, affine, small
+from uncollapse.data import from_arrays
 from uncollapse.distributions import (
     Bernoulli,
+    ChainPosterior,
+    ChainPrior,
     Density,
     Free,
     FullGaussian,
@@ -29,7 +32,8 @@ from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture
 from uncollapse.evaluation import log_likelihood
 from uncollapse.networks import RecurrentEncoder
-from uncollapse.vae import ELBO, IWAE, VAE, EntropyELBO, JointELBO, diagnose
+from uncollapse.training import Training, fit
+from uncollapse.vae import ELBO, IWAE, VAE, Amortized, EntropyELBO, JointELBO, diagnose
 
 SHAPE = Size((3,))
 FORMS = [ELBO, EntropyELBO, JointELBO, partial(IWAE, k=3), partial(IWAE, k=3, doubly_reparameterized=True)]
@@ -252,6 +256,22 @@ def test_they_start_at_given_observations() -> None:
         prior.start_from(rows[:4])
     with pytest.raises(ValueError, match=r"observations from 0.0 to 1.0, came"):
         prior.start_from(rows + 1)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_training_begins_at_its_data(nested: bool) -> None:
+    """With from_data the pseudo-inputs are rows of the training split before the first step, within a chain too."""
+    vamp, gaussian = partial(VampPrior, components=5, std=0.0, from_data=True), partial(posteriors.Gaussian, network=affine)
+    if nested:
+        prior = ChainPrior(4, vamp, gaussian)
+        model = VAE(prior, Bernoulli(4, SHAPE, affine), ChainPosterior(4, SHAPE, gaussian, gaussian, affine))
+    else:
+        model = VAE(vamp(2), Bernoulli(2, SHAPE, affine), gaussian(2, SHAPE))
+    data = from_arrays(torch.rand(60, 3) < 0.5)
+    fit(Amortized(ELBO(model)), data, Training(steps=1), partial(torch.optim.Adam, lr=0.0))
+    found = (model.prior.first if nested else model.prior).pseudo_inputs.detach()
+    rows = data.train.all().to(found)
+    assert all((rows == u).all(-1).any() for u in found) and found.std() > 0.1
 
 
 class Ratio(posteriors.Gaussian):

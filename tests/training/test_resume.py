@@ -16,7 +16,7 @@ from tests.training.conftest import small_vae
 from uncollapse.data import Data, from_arrays, load
 from uncollapse.distributions import Location
 from uncollapse.training import CheckpointError, Fitted, Training, fit
-from uncollapse.training.fit import keep
+from uncollapse.training.kept import keep
 from uncollapse.training.update import fused
 from uncollapse.vae import ELBO, Amortized, LogLikelihood, MaximumLikelihood
 

@@ -117,6 +117,10 @@ class ChainPrior(Prior):
         self.then = then(features - self.top, Size((self.top,)))
         for part in (self.first, self.then):
             _admit(part)
+        self.wants = self.first.wants
+
+    def start_from(self, x: Tensor) -> None:
+        self.first.start_from(x)
 
     def attach(self, likelihood: Likelihood, posterior: Posterior) -> None:
         self.first.attach(likelihood, posterior.first if isinstance(posterior, ChainPosterior) else posterior)

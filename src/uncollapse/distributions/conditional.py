@@ -30,6 +30,7 @@ class Prior(Part, Conditional):
     given: ClassVar[tuple[str, ...]] = ("features",)
     density: ClassVar[Density] = Density.EXACT
     support: Constraint = constraints.real
+    wants: int = 0  # observations that it begins at: a training hands as many to `start_from`
 
     def __init__(self, features: int):
         super().__init__()
@@ -39,6 +40,10 @@ class Prior(Part, Conditional):
 
     def attach(self, likelihood: "Likelihood", posterior: "Posterior") -> None:
         """Called by the model that holds this prior, with the parts beside it; for a prior that is made of them."""
+
+    def start_from(self, x: Tensor) -> None:
+        """Begin at observations x [N, *shape]."""
+        raise NotImplementedError(f"{type(self).__name__} begins at no observations")
 
     def forward(self, c: Any = None) -> Distribution:
         raise NotImplementedError

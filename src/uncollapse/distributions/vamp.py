@@ -29,6 +29,7 @@ class VampPrior(Prior):
         std: Their standard deviation at the start.
         low: Smallest value a of the data.
         high: Largest value b of the data.
+        from_data: Whether a training begins with the pseudo-inputs at training data, plus noise of `std`.
 
     Raises:
         ValueError: If there is no component, or the pseudo-inputs would lie outside of the data's range.
@@ -55,6 +56,7 @@ class VampPrior(Prior):
         std: float = 0.01,
         low: float = 0.0,
         high: float = 1.0,
+        from_data: bool = False,
     ):
         super().__init__(features)
         if components < 1 or std < 0:
@@ -66,6 +68,7 @@ class VampPrior(Prior):
                 f"pseudo-inputs start at mean={mean}, outside of the data's range from {low} to {high}; write a mean within it"
             )
         self.components, self.start, self.low, self.high = components, (mean, std), low, high
+        self.wants = components if from_data else 0
         self.beside: Posterior | None = None
 
     def attach(self, likelihood: Likelihood, posterior: Posterior) -> None:

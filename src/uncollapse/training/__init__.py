@@ -2,7 +2,8 @@
 
 from uncollapse.training.checkpoint import CheckpointError
 from uncollapse.training.estimator import Estimator
-from uncollapse.training.fit import Fitted, TrainingError, fit
+from uncollapse.training.fit import fit
+from uncollapse.training.loop import Fitted, TrainingError
 from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import load_model as load
 from uncollapse.training.run import train

@@ -12,8 +12,8 @@ import yaml
 
 from uncollapse.evaluation import evaluate
 from uncollapse.training.checkpoint import write
-from uncollapse.training.fit import TrainingError
 from uncollapse.training.log import Observer, plain
+from uncollapse.training.loop import TrainingError
 from uncollapse.training.named import located
 from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import train

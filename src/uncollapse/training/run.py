@@ -13,8 +13,10 @@ from uncollapse import noise
 from uncollapse.data import Data, load
 from uncollapse.evaluation import evaluate, width
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
-from uncollapse.training.fit import Fitted, fit, keep
+from uncollapse.training.fit import fit
+from uncollapse.training.kept import keep
 from uncollapse.training.log import Observer, plain
+from uncollapse.training.loop import Fitted
 from uncollapse.training.recipe import Recipe
 from uncollapse.vae import VAE
 

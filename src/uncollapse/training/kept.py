@@ -1,0 +1,117 @@
+"""What a training keeps of itself: the best weights, and all that going on needs; in memory and in the run folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from uncollapse.training.checkpoint import read_state, replacing, standing, steadily, write_state
+from uncollapse.training.log import Meter
+from uncollapse.training.update import Update
+from uncollapse.vae import VAE, Procedure
+
+
+class Kept:
+    """The checkpoints of one training: `best`, the weights of the best validation, and `last`, with all that going on needs.
+
+    Args:
+        out: Run folder; None: the best weights stay in memory, and nothing is written.
+        main: Whether this process is the one that writes.
+        model: What is trained.
+        procedure: What trains it, for the state of its own.
+        updates: Its updates, one a player, the model's first.
+        meter: The values since the last line of the log.
+    """
+
+    def __init__(
+        self, out: Path | None, main: bool, model: nn.Module, procedure: Procedure, updates: Sequence[Update], meter: Meter
+    ):
+        self.folder, self.main = None if out is None else out / "checkpoints", main
+        self.model, self.procedure, self.updates, self.meter = model, procedure, updates, meter
+        self.best: dict[str, Tensor] | None = None
+
+    def keep_best(self, values: dict[str, Any]) -> None:
+        """The weights as they are, in memory and, with these values, as `best`."""
+        self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        if self.folder is not None and self.main:
+            keep(self.model, self.folder / "best", {}, values)
+
+    def take_best(self) -> None:
+        """Put the best weights into the model: those in memory, of a resumed run those of the folder."""
+        best = self.folder and self.folder / "best"
+        if self.best is None and best and standing(best).exists():
+            self.best = steadily(best, lambda place: load_file(place / "model.safetensors"))
+        if self.best is not None:
+            take(self.model, self.best, best or "the best validation")
+
+    def save(self, values: dict[str, Any]) -> None:
+        """Weights, values and every other state, as `last`."""
+        if self.folder is None or not self.main:
+            return
+        tensors = {**self.meter.state(), **{f"procedure.{name}": value for name, value in self.procedure.state().items()}}
+        for i, update in enumerate(self.updates):
+            tensors |= {_name(i, name): value for name, value in update.state().items()}
+        keep(self.model, self.folder / "last", tensors, values)
+
+    def resume(self) -> dict[str, Any] | None:
+        """Take over what `save` kept; returns its values, or None where a run was killed before it first did.
+
+        Raises:
+            ValueError: If there is no run folder, or it holds another model.
+            CheckpointError: If there is no run, or its checkpoint is damaged.
+        """
+        if self.folder is None:
+            raise ValueError("expected a run folder to resume from, came none; write out=... (--out on the command line)")
+        last = self.folder / "last"
+        if (self.folder.parent / "metrics.jsonl").exists() and not standing(last).exists():
+            return None
+        tensors, values = read_state(last)
+        take(self.model, load_file(standing(last) / "model.safetensors"), last)
+        device = next(self.model.parameters()).device
+        self.procedure.restore({k.removeprefix("procedure."): v for k, v in tensors.items() if k.startswith("procedure.")})
+        for i, update in enumerate(self.updates):
+            update.restore({k.removeprefix(_name(i, "")): v for k, v in tensors.items() if k.startswith(_name(i, ""))})
+        self.meter.restore({k: v.to(device) for k, v in tensors.items()})
+        return values
+
+    def left(self) -> str:
+        """What a run that had to stop leaves, in words."""
+        if self.folder is None:
+            return "nothing was to be written."
+        if not standing(self.folder / "last").exists():
+            return "there is no checkpoint yet."
+        return f"the last good checkpoint is in {self.folder}."
+
+
+def keep(model: nn.Module, directory: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Write a model and a state beside it as a checkpoint, whole or not at all."""
+    with replacing(directory) as staging:
+        if isinstance(model, VAE):
+            model.save_pretrained(staging)
+        else:
+            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, staging / "model.safetensors")
+        write_state(staging, tensors, values)
+
+
+def take(model: nn.Module, weights: dict[str, Tensor], where: Path | str) -> None:
+    """Load weights into a model of either kind, a mixture fitted to a VAE's aggregated posterior among them.
+
+    Raises:
+        ValueError: If they are another model's.
+    """
+    device = next(model.parameters()).device
+    if isinstance(model, VAE):
+        model.load_weights(weights, str(where))
+    else:
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"{where} holds another model: {error}; use the recipe that it was trained with") from error
+    model.to(device)
+
+
+def _name(i: int, name: str) -> str:
+    """The name in a checkpoint of a value of the i-th update; those of the first, the only one of most procedures, are bare."""
+    return f"player{i}.{name}" if i else name

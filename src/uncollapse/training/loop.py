@@ -1,0 +1,240 @@
+"""The loop: one for every procedure."""
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse import noise
+from uncollapse.data import Data
+from uncollapse.memory import keep_pages
+from uncollapse.training.checkpoint import write
+from uncollapse.training.kept import Kept
+from uncollapse.training.log import Line, Log, Meter, Observer, plain
+from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
+from uncollapse.training.settings import Machine, Training
+from uncollapse.training.update import OptimizerFactory, Update
+from uncollapse.vae import Procedure
+
+START = 2**40 + 1  # the step of what is drawn before the first one
+VALIDATION = 2**40  # the step whose noise every validation uses, so that two of them differ in the weights alone
+
+
+class TrainingError(RuntimeError):
+    """A training that had to stop; says why, and what is left."""
+
+
+@dataclass
+class Fitted:
+    """What a training leaves: the model with its best weights, the log, and how far it came."""
+
+    model: nn.Module
+    step: int
+    seconds: float
+    training_seconds: float
+    lines: list[Line] = field(default_factory=list)
+    signal: int | None = None  # the signal that stopped it, if one did
+    saved: bool = False  # whether all of it is in the run folder
+
+    @property
+    def ms_per_step(self) -> float:
+        """Milliseconds a training step took, validation and checkpoints left out."""
+        return 1000 * self.training_seconds / max(self.step, 1)
+
+
+class Loop:
+    """The state of a training, and how it moves; `fit` is its one user."""
+
+    def __init__(
+        self,
+        procedure: Procedure,
+        data: Data,
+        training: Training,
+        optimizer: OptimizerFactory,
+        machine: Machine,
+        out: Path | None,
+        observers: list[Observer],
+    ):
+        self.procedure, self.training, self.out = procedure, training, out
+        self.accelerator = accelerator(machine, out)
+        self.main = self.accelerator.is_main_process
+        self.model: Any = procedure.objective.model
+        self.batch = min(training.batch_size, len(data.train))
+        self.rows = rows(self.accelerator, self.batch)
+        for schedule in (training.schedule, *procedure.schedules()):
+            schedule.over(training.steps)
+        self.updates: list[Update] = []  # one a player, the model's first
+        self._optimizer = optimizer
+        self._start(data)
+        procedure.connect(wrapper(self.accelerator, machine), self._make_update)
+        if not self.updates:
+            raise ValueError(f"expected {type(procedure).__name__}.connect to ask for an update; call update(parameters) in it")
+        procedure.draw = self._further
+        self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
+        self.log = Log(
+            out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else []
+        )
+        self.meter, self.t = Meter(), torch.zeros((), device=self.accelerator.device)
+        self.step, self.epoch, self.order = 0, -1, torch.empty(0)
+        self.best, self.stale, self.training_seconds, self.saved = -math.inf, 0, 0.0, False
+        self.kept = Kept(out, self.main, self.model, procedure, self.updates, self.meter)
+        self.started = time.perf_counter()
+        keep_pages()
+
+    def _start(self, data: Data) -> None:
+        """Let a prior that asks for it begin at training data; a resumed training takes its weights over later."""
+        prior = getattr(self.model, "prior", None)
+        if prior is not None and prior.wants:
+            noise.seed_step(self.training.seed, START)
+            prior.start_from(data.train.batch(data.train.some(prior.wants)))
+
+    def _make_update(self, parameters: Iterable[nn.Parameter]) -> Update:
+        self.updates.append(Update(parameters, self._optimizer, self.training, self.accelerator))
+        return self.updates[-1]
+
+    def _track(self, machine: Machine) -> Observer:
+        """An observer that hands the log's numbers to the tracker."""
+        if machine.tracker is None:
+            return lambda line: None
+        try:
+            self.accelerator.init_trackers("uncollapse")
+        except Exception as error:  # each tracker has errors of its own
+            reason = " ".join(str(error).split())
+            raise ValueError(f"tracker {machine.tracker} does not start: {reason}; or leave --tracker out") from error
+        return lambda line: self.accelerator.log(
+            {f"{line['kind']}/{k}": v for k, v in line.items() if k != "step" and type(v) in (int, float)}, step=line["step"]
+        )
+
+    def begin(self, documents: Mapping[str, str]) -> None:
+        """Make the run folder: from here on the run can be resumed."""
+        if self.out is not None and self.main:
+            for name, text in documents.items():
+                write(self.out / name, text)
+            self.log.begin()
+
+    def run(self, stop: Interruption) -> None:
+        """Train until the steps are done, the patience is over or a signal came."""
+        training = self.training
+        self.model.train()
+        since = time.perf_counter()
+        while self.step < training.steps and not self._stale() and not self._stopped(stop):
+            self.advance()
+            if self.step % training.validate_every == 0 or self.step == training.steps:
+                self.training_seconds += time.perf_counter() - since
+                self._validate()
+                since = time.perf_counter()
+        self.training_seconds += time.perf_counter() - since
+        if stop.signal is not None:
+            self._save()
+
+    def advance(self) -> None:
+        """One step of the procedure, all its randomness a function of (seed, step), and the line of the log that it ends."""
+        noise.seed_step(self.training.seed, self.step)
+        self.t.fill_(self.step)
+        for update in self.updates:
+            update.at(self.step, measuring=(self.step + 1) % self.training.log_every == 0)
+        self.meter.add(self.procedure.step(self.data.train.batch(self._index()), self.t))
+        self.step += 1
+        if self.step % self.training.log_every == 0 or self.step == self.training.steps:
+            self._report()
+
+    def _index(self) -> Tensor:
+        """This step's rows of this process; an epoch's order follows from (seed, epoch), what does not fill a batch waits."""
+        epoch, place = divmod(self.step, len(self.data.train) // self.batch)
+        if epoch != self.epoch:
+            generator = torch.Generator().manual_seed(self.training.seed * 1_000_003 + epoch)
+            self.order = torch.randperm(len(self.data.train), generator=generator).to(self.data.train.device)
+            self.epoch = epoch
+        start, stop = (0, self.batch) if self.rows is None else (self.rows.start, self.rows.stop)
+        return self.order[place * self.batch + start : place * self.batch + stop]
+
+    def _further(self) -> Tensor:
+        """A batch beside the step's own: rows drawn with replacement, a function of (seed, step) as all within a step."""
+        train = self.data.train
+        index = torch.randint(len(train), (self.batch,), device=train.device)
+        return train.batch(index if self.rows is None else index[self.rows.start : self.rows.stop])
+
+    def _report(self) -> None:
+        """A line of the log: here the device is waited for, and a run whose numbers broke is stopped."""
+        values = self.meter.read(lambda means: self.accelerator.reduce(means, "mean"))
+        skipped, norm = self._skipped(), float(self.updates[0].norm)
+        seconds = time.perf_counter() - self.started
+        line = {"kind": "train", "step": self.step, "seconds": round(seconds, 3), **values, "gradient_norm": norm}
+        self.log.write(line | {"learning_rate": self.updates[0].rate})
+        if skipped:
+            broken = [name for name, value in values.items() if not math.isfinite(value)]
+            term = ", ".join(broken) if broken else "the gradient, though every term is finite"
+            raise TrainingError(
+                f"not a finite number in {term} by step {self.step}: {skipped} steps were skipped and no weight was touched; "
+                f"{self.kept.left()} Try a smaller learning rate, --training.clip 100, or look for extreme values in the data"
+            )
+        complaint = self.procedure.complaint(values)
+        if complaint is not None:
+            raise TrainingError(f"{complaint} (by step {self.step}); {self.kept.left()}")
+
+    def _skipped(self) -> int:
+        """Steps that any player skipped; waits for the device."""
+        return int(sum(update.skipped for update in self.updates))
+
+    def _validate(self) -> None:
+        """Look at the validation data with the averaged weights, keep the best, and save."""
+        self.model.eval()
+        with ExitStack() as averaged, noise.sharing(None):
+            for update in self.updates:
+                averaged.enter_context(update.averaged())
+            noise.seed_step(self.training.seed, VALIDATION)
+            valid = self.data.valid
+            seen = self.procedure.validate(valid.batches(self.batch, valid.some(self.training.validate_on)), self.t)
+            better = seen["bound"] > self.best
+            if better:
+                self.best, self.stale = seen["bound"], 0
+                self.kept.keep_best({"step": self.step, "bound": self.best})
+            else:
+                self.stale += 1
+        self.model.train()
+        self.log.write({"kind": "valid", "step": self.step, "seconds": round(time.perf_counter() - self.started, 3), **seen})
+        self._save()
+
+    def _save(self) -> None:
+        """Keep all that a resumed run needs, unless a step was skipped: then what was kept before is the last that is good."""
+        self.saved = self.out is not None and not self._skipped()
+        if self.saved:
+            times = {"training_seconds": self.training_seconds, "seconds": time.perf_counter() - self.started}
+            self.kept.save({"step": self.step, "best": plain(self.best), "stale": self.stale, **times})
+
+    def resume(self) -> None:
+        """Go on from the run folder's last checkpoint, or from the start where it was killed before the first."""
+        values = self.kept.resume()
+        if values is not None:
+            self.step, self.stale, self.training_seconds = values["step"], values["stale"], values["training_seconds"]
+            self.best = -math.inf if values["best"] is None else values["best"]
+            self.started = time.perf_counter() - values["seconds"]
+        self.log.cut(self.step)
+
+    def finish(self, stop: Interruption) -> Fitted:
+        """The best weights in the model, and what the training leaves."""
+        self.kept.take_best()
+        self.accelerator.end_training()
+        self.model.eval()
+        seconds = time.perf_counter() - self.started
+        return Fitted(self.model, self.step, seconds, self.training_seconds, self.log.lines, stop.signal, self.saved)
+
+    def _stale(self) -> bool:
+        return self.training.patience is not None and self.stale >= self.training.patience
+
+    def _stopped(self, stop: Interruption) -> bool:
+        """Whether a signal came; several processes agree on it where the log is read."""
+        if self.rows is None:
+            return stop.signal is not None
+        if self.step % self.training.log_every:
+            return False
+        flag = torch.tensor(float(stop.signal or 0), device=self.accelerator.device)
+        number = int(self.accelerator.gather(flag.reshape(1)).max())
+        stop.signal = number or None
+        return bool(number)
