@@ -2,30 +2,109 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from uncollapse.training.bench import Bench, carry_out, markdown
+from uncollapse.training.bench import EACH, Bench, Table, carry_out, markdown, results
 
 QUICK = ["--steps", "30", "--training.validate_every", "30", "--posterior.network.hidden", "[8]"]
+ROWS = {"baseline": [], "wrong": ["--objective.beta", "word"], "free": ["--objective.free_bits", "1.0"]}
+SMALL = Bench("small", {"a": Table("vae", ROWS, samples=5), "b": Table("vae", {"baseline": ["--features", "2"]}, samples=6)})
 
 
-def test_rows_are_trained_once_and_failures_stay(tmp_path: Path) -> None:
-    rows = {"baseline": [], "wrong": ["--objective.beta", "word"], "free": ["--objective.free_bits", "1.0"]}
-    bench = Bench("small", "vae", rows)
-    found = dict(carry_out(bench, tmp_path, QUICK, samples=5, examples=20))
-    assert list(found) == list(rows)
-    assert found["free"]["kl"] != found["baseline"]["kl"] and found["baseline"]["n_examples"] == 20
-    assert "beta" in found["wrong"]["error"] and "| wrong | failed: " in markdown(found)
-    before = (tmp_path / "baseline/metrics.jsonl").stat().st_mtime_ns
-    assert dict(carry_out(bench, tmp_path, QUICK, samples=5, examples=20)) == found
-    assert (tmp_path / "baseline/metrics.jsonl").stat().st_mtime_ns == before
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tables, one with a row that failed."""
+    folder = tmp_path_factory.mktemp("bench")
+    said = [(title, row) for title, row, _ in carry_out(SMALL, folder, QUICK, examples=20)]
+    assert said == [("a", "baseline"), ("a", "wrong"), ("a", "free"), ("b", "baseline")]
+    return folder
 
 
-def test_unknown_names_are_refused(tmp_path: Path) -> None:
+def test_rows_are_trained_once_and_failures_stay(out: Path) -> None:
+    found = results(SMALL, out)
+    assert list(found) == ["a", "b"] and list(found["a"]) == list(ROWS)
+    assert found["a"]["free"]["kl"] != found["a"]["baseline"]["kl"] and found["a"]["baseline"]["n_examples"] == 20
+    assert found["a"]["baseline"]["n_importance_samples"] == 5 and found["b"]["baseline"]["n_importance_samples"] == 6
+    assert "beta" in found["a"]["wrong"]["error"] and "| wrong | failed: " in markdown(SMALL, found)
+    files = [out / "a/baseline/metrics.jsonl", out / "a/wrong/row.json"]
+    before = [file.stat().st_mtime_ns for file in files]
+    again = {(title, row): numbers for title, row, numbers in carry_out(SMALL, out, QUICK, examples=20)}
+    assert all(again[title, row].items() <= numbers.items() for title, rows in found.items() for row, numbers in rows.items())
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_the_difference_to_the_first_row_is_paired(out: Path) -> None:
+    found = results(SMALL, out)["a"]
+    less = np.load(out / "a/baseline" / EACH) - np.load(out / "a/free" / EACH)
+    assert found["free"]["difference"] == pytest.approx(found["free"]["nll"] - found["baseline"]["nll"])
+    assert found["free"]["difference_standard_error"] == pytest.approx(less.std(ddof=1) / 20**0.5)
+    assert not {"difference", "difference_standard_error"} & (found["baseline"].keys() | found["wrong"].keys())
+
+
+def test_a_row_of_other_data_is_not_held_against_the_first(out: Path, tmp_path: Path) -> None:
+    bench = Bench("small", {"a": Table("vae", {"baseline": [], "static": ["--data.binarize", "static"]}, samples=2)})
+    assert len(list(carry_out(bench, tmp_path, QUICK, examples=5))) == 2
+    assert "difference" not in results(bench, tmp_path)["a"]["static"]
+
+
+def test_several_processes_fill_one_folder(tmp_path: Path) -> None:
+    """Each does some rows; what is told is what any of them did, and a row of a table that is not done is left out."""
+    assert [row for _, row, _ in carry_out(SMALL, tmp_path, QUICK, examples=20, rows=["a/wrong"])] == ["wrong"]
+    assert results(SMALL, tmp_path).keys() == {"a"}
+    assert [title for title, _, _ in carry_out(SMALL, tmp_path, QUICK, examples=20, tables=["b"])] == ["b"]
+    assert list(results(SMALL, tmp_path)["a"]) == ["wrong"] and "baseline" in results(SMALL, tmp_path)["b"]
+
+
+def test_rows_that_were_asked_for_otherwise_are_refused(out: Path) -> None:
+    for options, examples, said in ((QUICK, 21, "examples 20, came examples 21"), ([*QUICK, "--seed", "1"], 20, "--seed 1")):
+        with pytest.raises(ValueError, match=said):
+            list(carry_out(SMALL, out, options, examples=examples, rows=["wrong"]))
+    begun = out / "a/begun"
+    begun.mkdir()
+    for name in ("metrics.jsonl", "config.yaml"):
+        (begun / name).write_bytes((out / "a/baseline" / name).read_bytes())
+    bench = Bench("small", {"a": Table("vae", {"begun": ["--batch", "7"]}, samples=5)})
+    with pytest.raises(ValueError, match=r"begun with --training.batch_size 100, came 7"):
+        list(carry_out(bench, out, QUICK, examples=20))
+    assert not (begun / "row.json").exists()
+
+
+def test_the_page_of_tables_says_what_was_done(out: Path) -> None:
+    text = markdown(SMALL, results(SMALL, out))
+    assert text.startswith("# small\n") and "\n## a\n" in text and "\n## b\n" in text
+    assert f"`uncollapse bench small --table a {' '.join(QUICK[:-1])} '[8]' --samples 5 --examples 20`" in text
+    assert "recipe `vae`: A VAE on handwritten digits" in text
+    assert "30 steps, seed 0, 20 test observations, 5 importance samples each" in text
+    assert "`--objective.free_bits 1.0` |" in text and " ± " in text and " of 8 |" in text
+
+
+def test_rows_and_tables_are_chosen_by_name() -> None:
+    chosen = SMALL.only(["baseline"])
+    assert {title: list(table.rows) for title, table in chosen.tables.items()} == {"a": ["baseline"], "b": ["baseline"]}
+    assert list(SMALL.only(["a/baseline"]).tables) == ["a"] and list(SMALL.only(tables=["b"]).tables["b"].rows) == ["baseline"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- 1", "is no bench: expected tables"),
+        ("recipe: vae\nrows: {baseline: }", "is no bench: expected tables"),
+        ("tables: {a: {recipe: vae}}", "table a of .* is none: expected recipe"),
+        ("tables: {a: {recipe: vae, rows: {}}}", "has no rows"),
+        ("tables: {a: {recipe: vae, rows: {x/y: }}}", "row 'x/y': .*expected one without /"),
+    ],
+)
+def test_a_file_that_is_no_bench_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        Bench.read(str(tmp_path / "list.yaml"))
+
+
+def test_unknown_names_are_refused() -> None:
     with pytest.raises(ValueError, match="did you mean collapse"):
         Bench.read("colapse")
-    with pytest.raises(ValueError, match="has no row 'nothing'; there are baseline"):
+    with pytest.raises(ValueError, match="has no row 'nothing'; there are pixelcnn/baseline"):
         Bench.read("collapse").only(["nothing"])
-    (tmp_path / "list.yaml").write_text("- 1")
-    with pytest.raises(ValueError, match="is no bench"):
-        Bench.read(str(tmp_path / "list.yaml"))
+    with pytest.raises(ValueError, match="has no table 'nothing'; there are a, b"):
+        SMALL.only(tables=["nothing"])

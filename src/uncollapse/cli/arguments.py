@@ -144,20 +144,22 @@ def _train(parser: ArgumentParser) -> None:
 
 def _bench(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of all run folders (default: runs/bench-NAME)")
-    parser.add_argument("--only", metavar="ROWS", help="some rows, with commas between them")
-    parser.add_argument("--samples", type=int, default=500, metavar="K", help="importance samples each (default: %(default)s)")
+    parser.add_argument("--table", metavar="TABLES", help="some tables, with commas between them")
+    parser.add_argument("--only", metavar="ROWS", help="some rows, ROW or TABLE/ROW, with commas between them")
+    parser.add_argument("--samples", type=positive, metavar="K", help="importance samples each (default: the table's, or 500)")
     parser.add_argument(
-        "--examples", type=int, metavar="N", help="only N test observations, at random and always the same ones"
+        "--examples", type=positive, metavar="N", help="only N test observations, at random and always the same ones"
     )
     _json(parser)
 
 
 BENCH = """BENCH is a name (without one, they are listed) or a .yaml file. Options of the recipe, such as --steps, --seed and
---data, stand in every row. A row that is done is not done again; an interrupted one goes on.
+--data, stand in every row. A row that is done is not done again; an interrupted one goes on. Several processes with different
+rows may fill one folder, OUT/TABLE/ROW; its table.md holds all that are done.
 
 examples:
-  uncollapse bench collapse --data digits --steps 500
-  uncollapse bench collapse --only 'baseline,free bits' --json
+  uncollapse bench collapse --table pixelcnn --steps 1000
+  uncollapse bench collapse --only 'baseline,pixelcnn/free bits' --json
 """
 
 TRAIN = """RECIPE is a name (see `uncollapse recipes`, default: vae) or a .yaml file.
@@ -191,7 +193,7 @@ examples:
 
 VERBS = {
     "train": Verb("train a model", "uncollapse.cli.train.train", _train, TRAIN, "recipe"),
-    "bench": Verb("one table of a model and every remedy", "uncollapse.cli.bench.bench", _bench, BENCH, "bench"),
+    "bench": Verb("tables of a model and its remedies, side by side", "uncollapse.cli.bench.bench", _bench, BENCH, "bench"),
     "evaluate": Verb("held-out log-likelihood, ELBO and diagnosis", "uncollapse.cli.verbs.evaluate", _evaluate),
     "diagnose": Verb("did it collapse: the verdict, the evidence, the remedies", "uncollapse.cli.verbs.diagnose", _diagnose),
     "sample": Verb("draw from a trained model", "uncollapse.cli.verbs.sample", _sample),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from uncollapse.cli.tables import by_row
-from uncollapse.training.bench import COLUMNS, Bench, carry_out, markdown
+from uncollapse.cli.tables import rows_table
+from uncollapse.training.bench import Bench, carry_out, markdown, results
 from uncollapse.training.checkpoint import write
 from uncollapse.training.log import Line, Observer
 from uncollapse.training.named import named
@@ -18,29 +18,39 @@ console = Console(stderr=True)
 
 
 def bench(options: Namespace) -> None:
-    """One table: a model that collapses, and each remedy, at an equal budget of steps."""
+    """Tables of a model that collapses and of each remedy, at an equal budget of steps."""
     if options.bench is None:
         for name, line in named("benches").items():
             print(f"{name:18} {line}")
         return
     chosen = Bench.read(options.bench)
-    if options.only:
-        chosen = chosen.only(options.only.split(","))
     out = options.out or Path("runs") / f"bench-{chosen.name}"
-    rows = {}
-    for row, found in carry_out(chosen, out, options.parts, options.samples, options.examples, _watching):
-        rows[row] = found
-        write(out / "table.md", markdown(rows) + "\n")
+    rows, tables = _names(options.only), _names(options.table)
+    done = carry_out(chosen, out, options.parts, options.samples, options.examples, rows, tables, _watching)
+    for title, row, found in done:
+        write(out / "table.md", markdown(chosen, results(chosen, out)) + "\n")
         if not options.json:
-            console.print(f"{row:24} {found.get('error') or found['verdict']}", highlight=False)
+            console.print(f"{title}/{row:24} {found.get('error') or found['verdict']}", highlight=False)
+    everything = results(chosen, out)
     if options.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(everything, indent=2))
         return
-    Console().print(by_row(rows, COLUMNS))
+    for title, found in everything.items():
+        Console(width=None if console.is_terminal else 120).print(rows_table(title, found))
     print(f"table: {out / 'table.md'}")
 
 
-def _watching(row: str, recipe: Recipe) -> Iterable[Observer]:
+def _names(text: str | None) -> list[str]:
+    """Names with commas between them.
+
+    Example:
+        >>> _names("baseline, free bits")
+        ['baseline', 'free bits']
+    """
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _watching(title: str, row: str, recipe: Recipe) -> Iterable[Observer]:
     """Say on the terminal how far a row is, at each look at the validation data."""
 
     def look(line: Line) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from uncollapse.evaluation.numbers import QUANTITIES
+from uncollapse.training.bench import COLUMNS, Found, cells
 
 COLORS = {"healthy": "green", "partly collapsed": "yellow", "collapsed": "red"}
 
@@ -49,14 +50,12 @@ def side_by_side(summaries: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def by_row(rows: dict[str, dict[str, Any]], columns: Iterable[str]) -> Table:
-    """Several summaries, a line each, in nats but for units and seconds; one that failed says why."""
-    chosen = list(columns)
-    heads = [QUANTITIES[name].short or name if name in QUANTITIES else name for name in chosen]
-    table = Table("", *heads, box=None, pad_edge=False)
+def rows_table(title: str, rows: dict[str, Found]) -> Table:
+    """The rows of a bench's table, a line each, in nats but for units and seconds; one that failed says why."""
+    table = Table("", *COLUMNS.values(), title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for row, found in rows.items():
-        cells = [_colored(found.get(c, "")) if c == "verdict" else shown(found.get(c)) for c in chosen]
-        table.add_row(row, *(["failed: " + found["error"]] if "error" in found else cells))
+        text = cells(found)
+        table.add_row(row, *text[:-1], _colored(text[-1]))
     return table
 
 

@@ -22,6 +22,7 @@ def evaluate(
     examples: int | None = None,
     seed: int = 0,
     recipe: str = "vae",
+    each: bool = False,
 ) -> dict[str, Any]:
     """Held-out log-likelihood with its standard error, ELBO, bits/dim and the diagnosis, by the names of summary.json.
 
@@ -34,6 +35,7 @@ def evaluate(
         examples: Only so many of the split, drawn at random and always the same ones; None: all.
         seed: Of all draws; the caller's random state is left as it was.
         recipe: What the proposed commands train: the name of a recipe, or the path of a run's config.yaml.
+        each: Whether to give `log_likelihoods` too, log p(x) of each observation.
 
     Returns:
         Plain values, nats unless the name says otherwise. `elbo` and `kl` are of these samples, or of a hundred from the
@@ -58,4 +60,5 @@ def evaluate(
         x = source.batch(index[:DIAGNOSED])
         diagnosis = diagnose(model, x, recipe=recipe) if len(x) > 1 else None
     words = {} if diagnosis is None else {k: v for k, v in diagnosis.as_dict().items() if k not in ("kl", "n")}
-    return {**words, **held_out.as_dict(), "split": split, "data": data.name}
+    values = {"log_likelihoods": held_out.log_likelihoods.tolist()} if each else {}
+    return {**words, **held_out.as_dict(), "split": split, "data": data.name, **values}

@@ -1,41 +1,76 @@
-"""Benches: one model and what is done to it, a row each, at an equal budget of steps."""
+"""Benches: tables of one model and what is done to it, a row each, at an equal budget of steps."""
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import yaml
 
 from uncollapse.evaluation import evaluate
 from uncollapse.training.checkpoint import write
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.loop import TrainingError
-from uncollapse.training.named import located
+from uncollapse.training.named import located, named
 from uncollapse.training.recipe import Recipe
-from uncollapse.training.run import train
+from uncollapse.training.run import check_resumable, read_config, train
 from uncollapse.vae import VAE
 
-COLUMNS = ("nll", "nll_standard_error", "elbo", "kl", "mutual_information", "active_units", "seconds", "verdict")
-"""What the table of a bench states of each row, by the names of summary.json."""
+Found = dict[str, Any]
+"""The numbers of a row by the names of summary.json, or its `error`."""
+
+EACH = "log_likelihoods.npy"  # in a row's folder: log p(x) of each test observation, [N] in nats
+
+COLUMNS = {
+    "nll": "nll",
+    "difference": "to the first row",
+    "elbo": "ELBO",
+    "kl": "KL",
+    "mutual_information": "I(x;z)",
+    "active_units": "active units",
+    "seconds": "seconds",
+    "verdict": "verdict",
+}
+"""What a table states of each row and what it is called there; nats, but for active units and seconds."""
+
+LEGEND = (
+    "Nats, mean ± standard error over the test observations. *To the first row*: nll less that of the first row, paired: the error is "
+    "that of the differences of each observation. Below zero is better."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A recipe, and rows that change it.
+
+    Args:
+        recipe: Name or path of the recipe.
+        rows: Options of each row as on the command line; the first row is what the others are held against.
+        samples: Importance samples for each test observation.
+    """
+
+    recipe: str
+    rows: dict[str, list[str]]
+    samples: int = 500
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A recipe, and rows that change it: options as on the command line.
+    """Tables by their names.
 
     Example:
         >>> bench = Bench.read("collapse")
-        >>> next(iter(bench.rows))
+        >>> next(iter(bench.tables["pixelcnn"].rows))
         'baseline'
     """
 
     name: str
-    recipe: str
-    rows: dict[str, list[str]]
+    tables: dict[str, Table]
 
     @classmethod
     def read(cls, name: str) -> Self:
@@ -46,97 +81,281 @@ class Bench:
         """
         file = located("bench", "benches", name)
         found = yaml.safe_load(file.read_text())
-        if not isinstance(found, dict) or not {"recipe", "rows"} <= found.keys():
-            raise ValueError(f"{name} is no bench: expected recipe: NAME and rows: {{NAME: OPTIONS}}")
-        return cls(file.stem, found["recipe"], {row: shlex.split(options or "") for row, options in found["rows"].items()})
+        tables = found.get("tables") if isinstance(found, dict) else None
+        if not isinstance(tables, dict) or not tables:
+            raise ValueError(f"{name} is no bench: expected tables: {{TABLE: {{recipe: NAME, rows: {{ROW: OPTIONS}}}}}}")
+        return cls(file.stem, {str(title): _table(f"table {title} of {name}", told) for title, told in tables.items()})
 
-    def only(self, rows: Iterable[str]) -> Self:
+    def only(self, rows: Iterable[str] = (), tables: Iterable[str] = ()) -> Self:
         """Some of the rows, in the bench's order.
 
+        Args:
+            rows: Their names, or TABLE/ROW for that of one table; none: all.
+            tables: Names of tables; none: all.
+
         Raises:
-            ValueError: If it has no row of that name.
+            ValueError: If it has no row or table of that name.
+
+        Example:
+            >>> bench = Bench("small", {"a": Table("vae", {"x": [], "y": []}), "b": Table("vae", {"x": []})})
+            >>> [f"{title}/{row}" for title, table in bench.only(["a/y", "x"]).tables.items() for row in table.rows]
+            ['a/x', 'a/y', 'b/x']
         """
-        wanted = list(rows)
+        chosen, wanted = list(tables), list(rows)
+        for title in chosen:
+            if title not in self.tables:
+                raise ValueError(f"{self.name} has no table {title!r}; there are {', '.join(self.tables)}")
+        names = [f"{title}/{row}" for title in chosen or self.tables for row in self.tables[title].rows]
         for row in wanted:
-            if row not in self.rows:
-                raise ValueError(f"{self.name} has no row {row!r}; there are {', '.join(self.rows)}")
-        return type(self)(self.name, self.recipe, {row: self.rows[row] for row in self.rows if row in wanted})
+            if row not in names and not any(name.endswith(f"/{row}") for name in names):
+                raise ValueError(f"{self.name} has no row {row!r}; there are {', '.join(names)}")
+        kept = {}
+        for title in chosen or self.tables:
+            table = self.tables[title]
+            some = {row: o for row, o in table.rows.items() if not wanted or {row, f"{title}/{row}"} & {*wanted}}
+            kept |= {title: replace(table, rows=some)} if some else {}
+        return type(self)(self.name, kept)
+
+
+def _table(what: str, told: Any) -> Table:
+    """A table as YAML tells it."""
+    if not isinstance(told, dict) or not {"recipe", "rows"} <= told.keys() <= {"recipe", "rows", "samples"}:
+        raise ValueError(f"{what} is none: expected recipe: NAME, rows: {{ROW: OPTIONS}} and, if wanted, samples: NUMBER")
+    if not isinstance(told["rows"], dict) or not told["rows"]:
+        raise ValueError(f"{what} has no rows: expected rows: {{ROW: OPTIONS}}, the first one the baseline, with options or none")
+    rows = {str(row): shlex.split(options or "") for row, options in told["rows"].items()}
+    for row in rows:
+        if "/" in row:
+            raise ValueError(f"{what} has a row {row!r}: its folder has that name, expected one without /")
+    return Table(told["recipe"], rows, told.get("samples", Table.samples))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a row was asked for: a row that is done stands for this alone.
+
+    Args:
+        recipe: Name or path of the recipe.
+        options: Of every row, as on the command line.
+        own: The row's own, which stand behind those.
+        samples: Importance samples for each test observation.
+        examples: How many test observations; None: all.
+    """
+
+    recipe: str
+    options: str
+    own: str
+    samples: int
+    examples: int | None
+
+    def read(self) -> Recipe:
+        """The recipe with all options."""
+        return Recipe.read(self.recipe, shlex.split(f"{self.options} {self.own}"))
 
 
 def carry_out(
     bench: Bench,
     out: Path,
     options: Iterable[str] = (),
-    samples: int = 500,
+    samples: int | None = None,
     examples: int | None = None,
-    watching: Callable[[str, Recipe], Iterable[Observer]] = lambda row, recipe: (),
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Train and evaluate row after row, each in a run folder of its own; rows that are done already are read again.
+    rows: Iterable[str] = (),
+    tables: Iterable[str] = (),
+    watching: Callable[[str, str, Recipe], Iterable[Observer]] = lambda title, row, recipe: (),
+) -> Iterator[tuple[str, str, Found]]:
+    """Train and evaluate row after row, each in a run folder of its own, OUT/TABLE/ROW; rows that are done are read again.
 
-    A row that cannot be trained stays in the table with its error.
+    So several processes with different rows may fill one folder. A row that cannot be trained stays in the table with its error.
 
     Args:
-        bench: The rows.
+        bench: The tables.
         out: The folder of all run folders.
         options: Of every row, as on the command line, before the row's own.
-        samples: Importance samples for each test observation.
+        samples: Importance samples for each test observation; None: each table's own number.
         examples: How many test observations; None: all.
-        watching: What looks on while a row is trained.
+        rows: Names of the rows to do, or TABLE/ROW; none: all.
+        tables: Names of the tables to do; none: all.
+        watching: What looks on while a row of a table is trained.
 
     Yields:
-        The name of a row and its numbers, or its `error`.
+        The name of a table, that of a row, and its numbers, or its `error`.
+
+    Raises:
+        ValueError: If there is no such row or table, or the folder holds rows that were asked for otherwise.
     """
-    for row, own in bench.rows.items():
-        file = out / row / "row.json"
-        if file.exists():
-            yield row, json.loads(file.read_text())
-            continue
-        try:
-            found = _row(bench.recipe, [*options, *own], out / row, samples, examples, partial(watching, row))
-        except (ValueError, TrainingError) as error:
-            found = {"error": " ".join(str(error).split())}
-        write(file, json.dumps(plain(found), indent=2))
-        yield row, plain(found)
+    asked = _asked(bench, shlex.join(options), samples, examples)
+    chosen = bench.only(rows, tables)
+    for title, row in _places(bench):
+        _check_alike(out / title / row, asked[title, row])
+    for title, row in _places(chosen):
+        folder, what = out / title / row, asked[title, row]
+        if not (folder / "row.json").exists():
+            if (folder / "metrics.jsonl").exists():
+                check_resumable(what.read(), folder)
+            try:
+                found = _row(what, folder, partial(watching, title, row))
+            except (ValueError, TrainingError) as error:
+                found = {"error": " ".join(str(error).split())}
+            write(folder / "row.json", json.dumps(plain({**found, "asked": asdict(what)}), indent=2))
+        yield title, row, _done(folder)
 
 
-def _row(
-    name: str,
-    options: list[str],
-    out: Path,
-    samples: int,
-    examples: int | None,
-    watching: Callable[[Recipe], Iterable[Observer]],
-) -> dict[str, Any]:
+def _asked(bench: Bench, options: str, samples: int | None, examples: int | None) -> dict[tuple[str, str], Asked]:
+    """What each row is asked for."""
+    return {
+        (title, row): Asked(table.recipe, options, shlex.join(own), samples or table.samples, examples)
+        for title, table in bench.tables.items()
+        for row, own in table.rows.items()
+    }
+
+
+def _places(bench: Bench) -> Iterator[tuple[str, str]]:
+    """Table and name of each row."""
+    return ((title, row) for title, table in bench.tables.items() for row in table.rows)
+
+
+def _check_alike(folder: Path, asked: Asked) -> None:
+    """Refuse a row that was done otherwise than it is asked for now: the rows of a table share all but their own options.
+
+    Raises:
+        ValueError: If it was.
+    """
+    before = _done(folder).get("asked") if (folder / "row.json").exists() else asdict(asked)
+    for name, now in asdict(asked).items():
+        if before is None or before.get(name) != now:
+            was = "otherwise" if before is None else f"with {name} {before.get(name)!r}"
+            raise ValueError(
+                f"{folder} was done {was}, came {name} {now!r}; write elsewhere with --out, or take that folder away to do it anew"
+            )
+
+
+def _done(folder: Path) -> Found:
+    return json.loads((folder / "row.json").read_text())
+
+
+def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> Found:
     """One row's numbers."""
-    recipe = Recipe.read(name, options)
+    recipe = asked.read()
     fitted, _ = train(recipe, out, (out / "metrics.jsonl").exists(), watching(recipe))
     if fitted.signal is not None:
         raise KeyboardInterrupt
     model = fitted.model
     if not isinstance(model, VAE):
-        raise ValueError(f"a bench compares VAEs, {name} trains a {type(model).__name__}")
-    found = evaluate(model, recipe.data(), "test", samples, examples=examples, recipe=str(out / "config.yaml"))
-    return {**found, "seconds": round(fitted.seconds, 1), "steps": fitted.step, "options": shlex.join(options)}
+        raise ValueError(f"a bench compares VAEs, {asked.recipe} trains a {type(model).__name__}")
+    again = str(out / "config.yaml")
+    found = evaluate(model, recipe.data(), "test", asked.samples, examples=asked.examples, recipe=again, each=True)
+    np.save(out / EACH, found.pop("log_likelihoods"))
+    return {**found, "seconds": round(fitted.seconds, 1), "steps": fitted.step, "seed": recipe.training.seed}
 
 
-def markdown(rows: dict[str, dict[str, Any]]) -> str:
-    """The table of a bench in Markdown: nats, but for active units and seconds.
+def results(bench: Bench, out: Path) -> dict[str, dict[str, Found]]:
+    """All rows that are done in a folder, whoever did them, by table and name.
+
+    Returns:
+        Their numbers, with `difference`, nll less that of the table's first row in nats, and `difference_standard_error`, both over
+        the same test observations; without them where the first row is not done or the data are others.
+    """
+    found: dict[str, dict[str, Found]] = {}
+    for title, table in bench.tables.items():
+        first = out / title / next(iter(table.rows))
+        done = [row for row in table.rows if (out / title / row / "row.json").exists()]
+        found |= {title: {row: _done(out / title / row) | _difference(out / title / row, first) for row in done}} if done else {}
+    return found
+
+
+def _difference(folder: Path, first: Path) -> dict[str, float]:
+    """nll less that of the first row, paired over test observations, and the standard error of that."""
+    if folder == first or not all((place / EACH).exists() for place in (folder, first)):
+        return {}
+    if read_config(folder)["data"] != read_config(first)["data"]:
+        return {}
+    less = np.load(first / EACH) - np.load(folder / EACH)
+    error = float(less.std(ddof=1)) / math.sqrt(len(less)) if len(less) > 1 else math.nan
+    return plain({"difference": float(less.mean()), "difference_standard_error": error})
+
+
+def markdown(bench: Bench, found: dict[str, dict[str, Found]]) -> str:
+    """The tables of a bench in Markdown, each with what it was asked for and the command that does it again.
+
+    Args:
+        bench: The tables.
+        found: Their rows, as `results` gives them; a row that is not there is not done yet.
 
     Example:
-        >>> print(markdown({"baseline": {"nll": 80.0, "kl": 0.1, "verdict": "collapsed"}, "other": {"error": "no such data"}}))
-        | row | nll | nll_standard_error | elbo | kl | mutual_information | active_units | seconds | verdict |
-        |---|---|---|---|---|---|---|---|---|
-        | baseline | 80.00 |  |  | 0.10 |  |  |  | collapsed |
-        | other | failed: no such data |
+        >>> bench = Bench("small", {"digits": Table("vae", {"baseline": [], "wrong": ["--data", "nothing"]})})
+        >>> done = {"nll": 80.0, "nll_standard_error": 0.25, "kl": 0.1, "verdict": "collapsed"}
+        >>> text = markdown(bench, {"digits": {"baseline": done, "wrong": {"error": "no such data"}}})
+        >>> print(text.partition("| row ")[2])
+        | nll | to the first row | ELBO | KL | I(x;z) | active units | seconds | verdict | options |
+        |---|---|---|---|---|---|---|---|---|---|
+        | baseline | 80.00 ± 0.25 |  |  | 0.10 |  |  |  | collapsed |  |
+        | wrong | failed: no such data |  |  |  |  |  |  |  | `--data nothing` |
     """
-    lines = [f"| row | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for row, found in rows.items():
-        if "error" in found:
-            lines.append(f"| {row} | failed: {found['error']} |")
-        else:
-            lines.append(f"| {row} | {' | '.join(_cell(found.get(name)) for name in COLUMNS)} |")
-    return "\n".join(lines)
+    parts = [f"# {bench.name}", LEGEND]
+    for title, rows in found.items():
+        parts += [f"## {title}", "\n".join(f"- {line}" for line in terms(bench, title, rows))]
+        lines = [f"| row | {' | '.join([*COLUMNS.values(), 'options'])} |", "|---" * (len(COLUMNS) + 2) + "|"]
+        for row, numbers in rows.items():
+            own = shlex.join(bench.tables[title].rows[row])
+            lines.append(f"| {row} | {' | '.join([*cells(numbers), f'`{own}`' if own else ''])} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else "" if value is None else str(value)
+def terms(bench: Bench, title: str, rows: dict[str, Found]) -> list[str]:
+    """What the rows of a table have in common: the command that does them again, recipe, steps, seed and measurement.
+
+    Example:
+        >>> bench = Bench("small", {"digits": Table("vae", {"baseline": []})})
+        >>> asked = {"recipe": "vae", "options": "--steps 9", "own": "", "samples": 100, "examples": None}
+        >>> print("\\n".join(terms(bench, "digits", {"baseline": {"asked": asked, "steps": 9, "seed": 0, "n_examples": 179}})))
+        `uncollapse bench small --table digits --steps 9 --samples 100`
+        recipe `vae`: A VAE on handwritten digits, 8 x 8: seconds on a laptop (Kingma and Welling, 2014)
+        9 steps, seed 0, 179 test observations, 100 importance samples each
+    """
+    table, all_found = bench.tables[title], list(rows.values())
+    asked = next((found["asked"] for found in all_found if "asked" in found), {})
+    command = ["uncollapse bench", shlex.quote(bench.name), "--table", shlex.quote(title), asked.get("options", "")]
+    command += [f"--samples {asked['samples']}"] if asked else []
+    command += [f"--examples {asked['examples']}"] if asked.get("examples") else []
+    about = named("recipes").get(table.recipe)
+    facts = [
+        _span(all_found, "steps", "{} steps"),
+        _span(all_found, "seed", "seed {}"),
+        _span(all_found, "n_examples", "{} test observations"),
+        f"{asked['samples']} importance samples each" if asked else "",
+    ]
+    lines = [f"`{' '.join(filter(None, command))}`", f"recipe `{table.recipe}`" + (f": {about}" if about else "")]
+    return [*lines, ", ".join(filter(None, facts))]
+
+
+def _span(rows: Iterable[Found], name: str, words: str) -> str:
+    """What the rows have of a number, in words: one value, or the smallest and the largest."""
+    values = sorted({found[name] for found in rows if found.get(name) is not None})
+    shown = [f"{value:,}" for value in values[:1] + values[1:][-1:]]
+    return words.format(" to ".join(shown)) if shown else ""
+
+
+def cells(found: Found) -> list[str]:
+    """A row as text, one cell a column of `COLUMNS`; of one that failed, its error in the first.
+
+    Example:
+        >>> cells({"nll": 23.04, "nll_standard_error": 0.25, "difference": -0.2, "active_units": 7, "latent_units": 8})[:2]
+        ['23.04 ± 0.25', '-0.20']
+    """
+    if "error" in found:
+        return ["failed: " + found["error"].replace("|", "\\|"), *[""] * (len(COLUMNS) - 1)]
+    return [_cell(name, found) for name in COLUMNS]
+
+
+def _cell(name: str, found: Found) -> str:
+    value, error = found.get(name), found.get(f"{name}_standard_error")
+    if value is None or isinstance(value, str):
+        return value or ""
+    match name:
+        case "active_units":
+            return f"{value} of {found['latent_units']}" if "latent_units" in found else str(value)
+        case "seconds":
+            return f"{value:.1f}"
+    sign = "+" if name == "difference" else ""
+    return f"{value:{sign}.2f}" + (f" ± {error:.2f}" if error is not None else "")
