@@ -14,5 +14,5 @@ def test_the_library_is_marked_as_typed() -> None:
 
 def test_the_wheel_holds_what_the_code_reads() -> None:
     held = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
-    read = {"py.typed", "recipes/vae.yaml", "benches/collapse.yaml", "report/template.html"}
+    read = {"py.typed", "recipes/vae.yaml", "benches/collapse.yaml", "report/run.html", "report/style.css", "report/bench.html"}
     assert {f"uncollapse/{name}" for name in read} <= held

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uncollapse.training.bench import EACH, Bench, Table, carry_out, markdown, results
+from uncollapse.report.rows import markdown
+from uncollapse.training.bench import EACH, Bench, Table, carry_out, results
 
 QUICK = ["--steps", "30", "--training.validate_every", "30", "--posterior.network.hidden", "[8]"]
 ROWS = {"baseline": [], "wrong": ["--objective.beta", "word"], "free": ["--objective.free_bits", "1.0"]}
@@ -73,7 +74,7 @@ def test_rows_that_were_asked_for_otherwise_are_refused(out: Path) -> None:
 def test_the_page_of_tables_says_what_was_done(out: Path) -> None:
     text = markdown(SMALL, results(SMALL, out))
     assert text.startswith("# small\n") and "\n## a\n" in text and "\n## b\n" in text
-    assert f"`uncollapse bench small --table a {' '.join(QUICK[:-1])} '[8]' --samples 5 --examples 20`" in text
+    assert f"`uncollapse bench small.yaml --table a {' '.join(QUICK[:-1])} '[8]' --samples 5 --examples 20`" in text
     assert "recipe `vae`: A VAE on handwritten digits" in text
     assert "30 steps, seed 0, 20 test observations, 5 importance samples each" in text
     assert "`--objective.free_bits 1.0` |" in text and " ± " in text and " of 8 |" in text

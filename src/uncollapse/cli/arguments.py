@@ -150,6 +150,7 @@ def _bench(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--examples", type=positive, metavar="N", help="only N test observations, at random and always the same ones"
     )
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
     _json(parser)
 
 

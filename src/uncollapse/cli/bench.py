@@ -3,12 +3,17 @@
 import json
 from argparse import Namespace
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from uncollapse.cli.tables import rows_table
-from uncollapse.training.bench import Bench, carry_out, markdown, results
+from uncollapse.cli.progress import told
+from uncollapse.cli.tables import cures, outcome, rows_table
+from uncollapse.report import write_bench_report
+from uncollapse.report.rows import markdown
+from uncollapse.training.bench import Bench, Found, carry_out, results
 from uncollapse.training.checkpoint import write
 from uncollapse.training.log import Line, Observer
 from uncollapse.training.named import named
@@ -26,18 +31,18 @@ def bench(options: Namespace) -> None:
     chosen = Bench.read(options.bench)
     out = options.out or Path("runs") / f"bench-{chosen.name}"
     rows, tables = _names(options.only), _names(options.table)
-    done = carry_out(chosen, out, options.parts, options.samples, options.examples, rows, tables, _watching)
+    watch = Watch(chosen, options.json)
+    done = carry_out(chosen, out, options.parts, options.samples, options.examples, rows, tables, watch)
     for title, row, found in done:
         write(out / "table.md", markdown(chosen, results(chosen, out)) + "\n")
-        if not options.json:
-            console.print(f"{title}/{row:24} {found.get('error') or found['verdict']}", highlight=False)
+        watch.ended(title, row, found)
     everything = results(chosen, out)
-    if options.json:
-        print(json.dumps(everything, indent=2))
-        return
-    for title, found in everything.items():
-        Console(width=None if console.is_terminal else 120).print(rows_table(title, found))
-    print(f"table: {out / 'table.md'}")
+    if not options.json:
+        for title, found in everything.items():
+            Console(width=None if console.is_terminal else 120).print(rows_table(title, found))
+        print(f"table: {out / 'table.md'}")
+    page = None if options.no_report else write_bench_report(out, chosen, everything)
+    print(json.dumps(everything, indent=2)) if options.json else print(f"report: {page}" if page else f"rows: {out}")
 
 
 def _names(text: str | None) -> list[str]:
@@ -50,12 +55,43 @@ def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
-def _watching(title: str, row: str, recipe: Recipe) -> Iterable[Observer]:
-    """Say on the terminal how far a row is, at each look at the validation data."""
+class Watch:
+    """What is said of rows while they are trained: how far they are, a collapse that lasts, and how they ended.
 
-    def look(line: Line) -> None:
-        if line["kind"] == "valid" and console.is_terminal:
-            where = f"step {line['step']} of {recipe.training.steps}"
-            console.print(f"{row:24} {where}   KL {line.get('kl') or 0.0:7.3f}   {line.get('verdict', '')}", highlight=False)
+    The remedies are told of a table's first row, once: the other rows are remedies themselves.
 
-    return [look]
+    Args:
+        bench: The tables.
+        quiet: Whether nothing is said.
+    """
+
+    def __init__(self, bench: Bench, quiet: bool = False):
+        self.firsts = {(title, next(iter(table.rows))) for title, table in bench.tables.items()}
+        self.quiet = quiet
+
+    def __call__(self, title: str, row: str, recipe: Recipe) -> Iterable[Observer]:
+        """Look on while a row is trained."""
+        self._say(f"{title}/{row}: {recipe.training.steps:,} steps")
+        return [partial(self._look, title, row)]
+
+    def ended(self, title: str, row: str, found: Found) -> None:
+        """Say how a row ended."""
+        self._say(f"{title}/{row}: {outcome(found)}", *cures(self._cures(title, row, found)))
+
+    def _look(self, title: str, row: str, line: Line) -> None:
+        """Say a line of the log that is not of the training alone."""
+        if line["kind"] == "warning":
+            line = {**line, "remedies": self._cures(title, row, line)}
+        if line["kind"] != "train":
+            self._say(*told(line))
+
+    def _cures(self, title: str, row: str, found: dict[str, Any]) -> list[str]:
+        """The remedies that were not told yet."""
+        if (title, row) not in self.firsts or not found.get("remedies"):
+            return []
+        self.firsts.remove((title, row))
+        return found["remedies"]
+
+    def _say(self, *lines: str) -> None:
+        for line in () if self.quiet else lines:
+            console.print(line, highlight=False, soft_wrap=True)

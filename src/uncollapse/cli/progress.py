@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from uncollapse.cli.tables import COLORS
+from uncollapse.cli.tables import colored, cures
 
 NAMES = ("iwae", "elbo", "log_likelihood")
 
@@ -56,21 +56,29 @@ class Progress:
             return
         if "active_units" in line:
             self.words["units"] = f"active {line['active_units']}"
-        self.console.print(self._sentence(line), highlight=False, soft_wrap=True)
+        for text in told(line):
+            self.console.print(text, highlight=False, soft_wrap=True)
 
     def _speed(self, step: int) -> float:
         before, since = self.last
         self.last = (step, time.perf_counter())
         return (step - before) / max(self.last[1] - since, 1e-9)
 
-    def _sentence(self, line: dict[str, Any]) -> str:
-        """A validation in a line."""
-        text = f"step {line['step']:>7}  valid {line['bound']:9.3f} nats"
-        if "kl" in line:
-            text += f"  KL {line['kl']:7.3f}"
-        if "verdict" in line:
-            color = COLORS[line["verdict"]]
-            text += (
-                f"  I(x;z) {line['mutual_information']:6.3f}  active {line['active_units']:>3}  [{color}]{line['verdict']}[/]"
-            )
-        return f"{text}  {line['seconds']:.0f} s"
+
+def told(line: dict[str, Any]) -> list[str]:
+    """A validation, a look at the posterior or a warning of the log, in lines for the console.
+
+    Example:
+        >>> told({"kind": "look", "step": 125, "seconds": 2.0, "kl": 0.021, "verdict": "collapsed", "mutual_information": 0.018,
+        ...       "active_units": 0})
+        ['step     125                        KL   0.021  I(x;z)  0.018  active   0  [red]collapsed[/]  2 s']
+    """
+    if line["kind"] == "warning":
+        when = f"at step {line['since']} and still at step {line['step']}"
+        return [f"[bold red]{line['verdict']}[/] {when}: {line['reason']}; if it stays so", *cures(line["remedies"])]
+    text = f"step {line['step']:>7}  " + (f"valid {line['bound']:9.3f} nats" if "bound" in line else " " * 20)
+    if line.get("kl") is not None:
+        text += f"  KL {line['kl']:7.3f}"
+    if "verdict" in line:
+        text += f"  I(x;z) {line['mutual_information']:6.3f}  active {line['active_units']:>3}  {colored(line['verdict'])}"
+    return [f"{text}  {line['seconds']:.0f} s"]

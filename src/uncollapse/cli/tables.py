@@ -5,10 +5,14 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from uncollapse.evaluation.numbers import QUANTITIES
-from uncollapse.training.bench import COLUMNS, Found, cells
+from uncollapse.report import split_remedy
+from uncollapse.report.rows import COLUMNS, cells
+from uncollapse.training.bench import Found
 
 COLORS = {"healthy": "green", "partly collapsed": "yellow", "collapsed": "red"}
 
@@ -25,8 +29,15 @@ def shown(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def show(console: Console, summary: dict[str, Any]) -> None:
+    """Print one summary: the verdict, its reason, every number with its unit, and the remedies."""
+    console.print(numbers(summary))
+    for line in cures(summary.get("remedies", ())):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
 def numbers(summary: dict[str, Any]) -> Table:
-    """One summary: the verdict, its reason and remedies, and every number with its unit."""
+    """One summary: the verdict, its reason, and every number with its unit."""
     table = Table(show_header=False, box=None, pad_edge=False)
     if "verdict" in summary:
         color = COLORS.get(summary["verdict"], "white")
@@ -34,15 +45,24 @@ def numbers(summary: dict[str, Any]) -> Table:
     for name, quantity in QUANTITIES.items():
         if summary.get(name) is not None:
             table.add_row(name, f"{shown(summary[name])} {quantity.unit}".rstrip())
-    for remedy in summary.get("remedies", ()):
-        table.add_row("try", remedy)
     return table
+
+
+def cures(remedies: Iterable[str]) -> list[str]:
+    """Remedies in lines for the console: what each does and, below it, its command, whole.
+
+    Example:
+        >>> cures(["uncollapse train vae --procedure Lagging      let the encoder catch up"])
+        ['to try: let the encoder catch up', '  uncollapse train vae --procedure Lagging']
+    """
+    pairs = [split_remedy(remedy) for remedy in remedies]
+    return [escape(line) for command, why in pairs for line in (f"to try: {why}", f"  {command}")]
 
 
 def side_by_side(summaries: dict[str, dict[str, Any]]) -> Table:
     """Several summaries, one column a run."""
     table = Table("", *summaries, box=None, pad_edge=False)
-    table.add_row("verdict", *(_colored(s.get("verdict", "")) for s in summaries.values()))
+    table.add_row("verdict", *(colored(s.get("verdict", "")) for s in summaries.values()))
     for name, quantity in QUANTITIES.items():
         if any(s.get(name) is not None for s in summaries.values()):
             label = f"{name} ({quantity.unit})" if quantity.unit else name
@@ -51,16 +71,27 @@ def side_by_side(summaries: dict[str, dict[str, Any]]) -> Table:
 
 
 def rows_table(title: str, rows: dict[str, Found]) -> Table:
-    """The rows of a bench's table, a line each, in nats but for units and seconds; one that failed says why."""
+    """The rows of a bench's table, a line each, in nats but for units and seconds; one that failed says so."""
     table = Table("", *COLUMNS.values(), title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for row, found in rows.items():
-        text = cells(found)
-        table.add_row(row, *text[:-1], _colored(text[-1]))
+        text = ["failed"] if "error" in found else cells(found)
+        table.add_row(row, *text[:-1], colored(text[-1]))
     return table
 
 
-def _colored(verdict: str) -> str:
+def colored(verdict: str) -> str:
+    """A verdict in its colour, for the console."""
     return f"[{COLORS.get(verdict, 'white')}]{verdict}[/]"
+
+
+def outcome(found: Found) -> str:
+    """How a row of a bench ended, in a line for the console: its verdict and the reason, or why it failed.
+
+    Example:
+        >>> outcome({"verdict": "collapsed", "reason": "the posterior is the prior"})
+        '[red]collapsed[/]: the posterior is the prior'
+    """
+    return f"failed: {escape(found['error'])}" if "error" in found else f"{colored(found['verdict'])}: {found['reason']}"
 
 
 def seeds_table(summaries: list[dict[str, Any]]) -> tuple[Table, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from uncollapse.cli.progress import Progress
-from uncollapse.cli.tables import numbers, seeds_table
+from uncollapse.cli.tables import seeds_table, show
 from uncollapse.report import write_model_card, write_report
 from uncollapse.training import Fitted, Recipe
 from uncollapse.training import train as carry_out
@@ -82,7 +82,7 @@ def _once(recipe: Recipe, out: Path, options: Namespace, resume: bool) -> tuple[
 
 def _show(fitted: Fitted, out: Path, summary: dict[str, Any], options: Namespace) -> None:
     write_model_card(out, summary, read_config(out))
-    console.print(numbers(summary))
+    show(console, summary)
     if not options.no_report and isinstance(fitted.model, VAE):
         print(f"report: {report(out, fitted.model)}", file=sys.stderr)
     else:

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import Tensor
 
 from uncollapse import noise
-from uncollapse.cli.tables import numbers, side_by_side
+from uncollapse.cli.tables import show, side_by_side
 from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
 from uncollapse.data import names as data_names
@@ -134,7 +134,7 @@ def _save(options: Namespace, x: Tensor, columns: int | None = None) -> None:
 
 
 def _print(options: Namespace, found: dict[str, Any]) -> None:
-    print(json.dumps(plain(found), indent=2)) if options.json else console.print(numbers(found))
+    print(json.dumps(plain(found), indent=2)) if options.json else show(console, found)
 
 
 def _list(options: Namespace, names: dict[str, str]) -> None:

@@ -22,6 +22,16 @@ TITLES = {"iwae": "IWAE bound", "elbo": "ELBO", "log_likelihood": "log-likelihoo
 UNUSED = 0.01  # nats below which a unit's divergence is drawn as unused
 
 
+def by_kind(rows: Rows) -> tuple[Rows, Rows]:
+    """The lines of the training, and those of the validation data: validations and the early looks at the posterior.
+
+    Example:
+        >>> [len(lines) for lines in by_kind([{"kind": "train"}, {"kind": "look"}, {"kind": "valid"}, {"kind": "warning"}])]
+        [1, 2]
+    """
+    return [row for row in rows if row.get("kind") == "train"], [row for row in rows if row.get("kind") in ("look", "valid")]
+
+
 def series(rows: Rows, name: str) -> Series:
     """Steps and values of what has this name, finite numbers alone.
 
@@ -43,8 +53,8 @@ def thinned(steps: np.ndarray, values: np.ndarray, most: int = 300) -> Series:
     return np.array(means[0]), np.array(means[1])
 
 
-def limits(*curves: Series) -> tuple[float, float] | None:
-    """Where to look: the range of what comes after the first tenth of the steps, outliers left out; None for no limits.
+def limits(*curves: Series, since: float = 0.1) -> tuple[float, float] | None:
+    """Where to look: the range of what comes after this share of the steps, outliers left out; None for no limits.
 
     Example:
         >>> steps = np.arange(100.0)
@@ -53,7 +63,7 @@ def limits(*curves: Series) -> tuple[float, float] | None:
         (-100, -99)
     """
     end = max((steps[-1] for steps, _ in curves if len(steps)), default=0.0)
-    late = [values[steps >= min(end / 10, steps[-1])] for steps, values in curves if len(steps)]
+    late = [values[steps >= min(since * end, steps[-1])] for steps, values in curves if len(steps)]
     if not late or sum(map(len, late)) < 3:
         return None
     low = min(np.quantile(values, 0.02) for values in late)
@@ -87,7 +97,7 @@ def bound(train: Rows, valid: Rows) -> Figure:
             label=f"best, {number(float(checked[1][best]))} nats",
         )
     ax.set_ylim(limits(learned, checked))
-    _over_steps(ax, f"{TITLES[ours]} (nats per example)")
+    over_steps(ax, f"{TITLES[ours]} (nats per example)")
     legend(figure, ax)
     return figure
 
@@ -100,19 +110,24 @@ def information(train: Rows, valid: Rows, thresholds: Thresholds = Thresholds())
         raise NotDrawn("There is no KL divergence: the model has no posterior.")
     top = max(2.5 * thresholds.partly, 1.08 * max(float(v.max()) for _, v in (checked, told, _settled(kl)) if len(v)))
     figure, ax = panel()
-    ax.set_yscale("function", functions=(lambda y: np.sqrt(np.clip(y, 0, None)), np.square))
-    _band(ax, 0, thresholds.collapsed, RED, "collapsed")
-    _band(ax, thresholds.collapsed, thresholds.partly, AMBER, "partly collapsed")
+    verdicts(ax, top, thresholds)
     ax.plot(*kl, color=BLUE, alpha=0.4, linewidth=1, label="KL, training")
     ax.plot(*checked, color=BLUE, label="KL")
     ax.plot(*told, color=ORANGE, label="mutual information")
+    over_steps(ax, "nats per example (square-root scale)")
+    legend(figure, ax)
+    return figure
+
+
+def verdicts(ax: Axes, top: float, thresholds: Thresholds = Thresholds(), named: bool = True) -> None:
+    """An ordinate in nats on a square-root scale from 0 to top, with where the verdicts lie, and their names if wanted."""
+    ax.set_yscale("function", functions=(lambda y: np.sqrt(np.clip(y, 0, None)), np.square))
+    _band(ax, 0, thresholds.collapsed, RED, "collapsed" if named else "")
+    _band(ax, thresholds.collapsed, thresholds.partly, AMBER, "partly collapsed" if named else "")
     ticks = [0, thresholds.collapsed, thresholds.partly, 5, 10, 20, 40, 70, 100, 200, 400, 700, 1000, 2000, 5000, 10000]
     ax.set_yticks([tick for tick in ticks if tick <= top], [f"{tick:g}" for tick in ticks if tick <= top])
     ax.minorticks_off()
     ax.set_ylim(0, top)
-    _over_steps(ax, "nats per example (square-root scale)")
-    legend(figure, ax)
-    return figure
 
 
 def _band(ax: Axes, low: float, high: float, colour: str, name: str) -> None:
@@ -161,7 +176,7 @@ def unit_history(valid: Rows) -> Figure:
     ax.grid(False)
     ax.invert_yaxis()
     _units_on(ax.yaxis, order)
-    _over_steps(ax, "latent unit, sorted")
+    over_steps(ax, "latent unit, sorted")
     bar = figure.colorbar(mesh, ax=ax, pad=0.02, aspect=28)
     bar.set_label("KL (nats)")
     bar.outline.set_visible(False)
@@ -198,7 +213,8 @@ def _edges(steps: np.ndarray) -> np.ndarray:
     return np.concatenate(([2 * steps[0] - middles[0]], middles, [2 * steps[-1] - middles[-1]]))
 
 
-def _over_steps(ax: Axes, label: str) -> None:
+def over_steps(ax: Axes, label: str) -> None:
+    """Axes whose abscissa is the training step and whose ordinate is this."""
     ax.set_xlabel("training step")
     ax.set_ylabel(label)
     ax.grid(False, axis="x")

@@ -6,11 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 from torch import Tensor
 
 from uncollapse.evaluation.numbers import Summary, facts, measures
+from uncollapse.report.curves import by_kind
 from uncollapse.report.sections import SECTIONS, Evidence, Item
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.vae import VAE
@@ -36,10 +37,10 @@ def write_report(run: Path, model: VAE | None, x: Tensor | None, labels: Tensor 
     """
     run = Path(run)
     rows = read_metrics(run / "metrics.jsonl")
-    train, valid = ([row for row in rows if row.get("kind") == kind] for kind in ("train", "valid"))
+    train, valid = by_kind(rows)
     evidence = Evidence(train, valid, model, x, labels)
     config = run / "config.yaml"
-    text = _template().render(
+    text = template("run.html").render(
         name=run.resolve().name,
         sections={heading: [_drawn(item, evidence) for item in items] for heading, items in SECTIONS.items()},
         config=config.read_text(encoding="utf-8") if config.exists() else "",
@@ -110,6 +111,8 @@ def _drawn(item: Item, evidence: Evidence) -> dict[str, Any]:
 
 
 @cache
-def _template() -> Template:
-    source = files("uncollapse.report").joinpath("template.html").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)
+def template(name: str) -> Template:
+    """A page of this folder to be filled in; what is missing in what it is given is an error, and all of it is escaped."""
+    loader = FunctionLoader(lambda name: files("uncollapse.report").joinpath(name).read_text(encoding="utf-8"))
+    settings: dict[str, Any] = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=loader, **settings).get_template(name)

@@ -16,7 +16,7 @@ from uncollapse.evaluation import evaluate
 from uncollapse.training.checkpoint import write
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.loop import TrainingError
-from uncollapse.training.named import located, named
+from uncollapse.training.named import located
 from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import check_resumable, read_config, train
 from uncollapse.vae import VAE
@@ -25,23 +25,6 @@ Found = dict[str, Any]
 """The numbers of a row by the names of summary.json, or its `error`."""
 
 EACH = "log_likelihoods.npy"  # in a row's folder: log p(x) of each test observation, [N] in nats
-
-COLUMNS = {
-    "nll": "nll",
-    "difference": "to the first row",
-    "elbo": "ELBO",
-    "kl": "KL",
-    "mutual_information": "I(x;z)",
-    "active_units": "active units",
-    "seconds": "seconds",
-    "verdict": "verdict",
-}
-"""What a table states of each row and what it is called there; nats, but for active units and seconds."""
-
-LEGEND = (
-    "Nats, mean ± standard error over the test observations. *To the first row*: nll less that of the first row, paired: the error is "
-    "that of the differences of each observation. Below zero is better."
-)
 
 
 @dataclass(frozen=True)
@@ -109,7 +92,7 @@ class Bench:
         for row in wanted:
             if row not in names and not any(name.endswith(f"/{row}") for name in names):
                 raise ValueError(f"{self.name} has no row {row!r}; there are {', '.join(names)}")
-        kept = {}
+        kept: dict[str, Table] = {}
         for title in chosen or self.tables:
             table = self.tables[title]
             some = {row: o for row, o in table.rows.items() if not wanted or {row, f"{title}/{row}"} & {*wanted}}
@@ -122,7 +105,7 @@ def _table(what: str, told: Any) -> Table:
     if not isinstance(told, dict) or not {"recipe", "rows"} <= told.keys() <= {"recipe", "rows", "samples"}:
         raise ValueError(f"{what} is none: expected recipe: NAME, rows: {{ROW: OPTIONS}} and, if wanted, samples: NUMBER")
     if not isinstance(told["rows"], dict) or not told["rows"]:
-        raise ValueError(f"{what} has no rows: expected rows: {{ROW: OPTIONS}}, the first one the baseline, with options or none")
+        raise ValueError(f"{what} has no rows: expected rows: {{ROW: OPTIONS}}, the baseline first, with options or none")
     rows = {str(row): shlex.split(options or "") for row, options in told["rows"].items()}
     for row in rows:
         if "/" in row:
@@ -165,7 +148,7 @@ def carry_out(
 ) -> Iterator[tuple[str, str, Found]]:
     """Train and evaluate row after row, each in a run folder of its own, OUT/TABLE/ROW; rows that are done are read again.
 
-    So several processes with different rows may fill one folder. A row that cannot be trained stays in the table with its error.
+    So several processes with different rows may fill one folder. A row that cannot be trained stays, with its error.
 
     Args:
         bench: The tables.
@@ -225,7 +208,7 @@ def _check_alike(folder: Path, asked: Asked) -> None:
         if before is None or before.get(name) != now:
             was = "otherwise" if before is None else f"with {name} {before.get(name)!r}"
             raise ValueError(
-                f"{folder} was done {was}, came {name} {now!r}; write elsewhere with --out, or take that folder away to do it anew"
+                f"{folder} was done {was}, came {name} {now!r}; write elsewhere with --out, or take that folder away"
             )
 
 
@@ -252,14 +235,16 @@ def results(bench: Bench, out: Path) -> dict[str, dict[str, Found]]:
     """All rows that are done in a folder, whoever did them, by table and name.
 
     Returns:
-        Their numbers, with `difference`, nll less that of the table's first row in nats, and `difference_standard_error`, both over
-        the same test observations; without them where the first row is not done or the data are others.
+        Their numbers, with `difference`, nll less that of the table's first row in nats, and `difference_standard_error`, both
+        over the same test observations; without them where the first row is not done or the data are others.
     """
     found: dict[str, dict[str, Found]] = {}
     for title, table in bench.tables.items():
         first = out / title / next(iter(table.rows))
-        done = [row for row in table.rows if (out / title / row / "row.json").exists()]
-        found |= {title: {row: _done(out / title / row) | _difference(out / title / row, first) for row in done}} if done else {}
+        for row in table.rows:
+            folder = out / title / row
+            if (folder / "row.json").exists():
+                found.setdefault(title, {})[row] = _done(folder) | _difference(folder, first)
     return found
 
 
@@ -272,90 +257,3 @@ def _difference(folder: Path, first: Path) -> dict[str, float]:
     less = np.load(first / EACH) - np.load(folder / EACH)
     error = float(less.std(ddof=1)) / math.sqrt(len(less)) if len(less) > 1 else math.nan
     return plain({"difference": float(less.mean()), "difference_standard_error": error})
-
-
-def markdown(bench: Bench, found: dict[str, dict[str, Found]]) -> str:
-    """The tables of a bench in Markdown, each with what it was asked for and the command that does it again.
-
-    Args:
-        bench: The tables.
-        found: Their rows, as `results` gives them; a row that is not there is not done yet.
-
-    Example:
-        >>> bench = Bench("small", {"digits": Table("vae", {"baseline": [], "wrong": ["--data", "nothing"]})})
-        >>> done = {"nll": 80.0, "nll_standard_error": 0.25, "kl": 0.1, "verdict": "collapsed"}
-        >>> text = markdown(bench, {"digits": {"baseline": done, "wrong": {"error": "no such data"}}})
-        >>> print(text.partition("| row ")[2])
-        | nll | to the first row | ELBO | KL | I(x;z) | active units | seconds | verdict | options |
-        |---|---|---|---|---|---|---|---|---|---|
-        | baseline | 80.00 ± 0.25 |  |  | 0.10 |  |  |  | collapsed |  |
-        | wrong | failed: no such data |  |  |  |  |  |  |  | `--data nothing` |
-    """
-    parts = [f"# {bench.name}", LEGEND]
-    for title, rows in found.items():
-        parts += [f"## {title}", "\n".join(f"- {line}" for line in terms(bench, title, rows))]
-        lines = [f"| row | {' | '.join([*COLUMNS.values(), 'options'])} |", "|---" * (len(COLUMNS) + 2) + "|"]
-        for row, numbers in rows.items():
-            own = shlex.join(bench.tables[title].rows[row])
-            lines.append(f"| {row} | {' | '.join([*cells(numbers), f'`{own}`' if own else ''])} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
-
-
-def terms(bench: Bench, title: str, rows: dict[str, Found]) -> list[str]:
-    """What the rows of a table have in common: the command that does them again, recipe, steps, seed and measurement.
-
-    Example:
-        >>> bench = Bench("small", {"digits": Table("vae", {"baseline": []})})
-        >>> asked = {"recipe": "vae", "options": "--steps 9", "own": "", "samples": 100, "examples": None}
-        >>> print("\\n".join(terms(bench, "digits", {"baseline": {"asked": asked, "steps": 9, "seed": 0, "n_examples": 179}})))
-        `uncollapse bench small --table digits --steps 9 --samples 100`
-        recipe `vae`: A VAE on handwritten digits, 8 x 8: seconds on a laptop (Kingma and Welling, 2014)
-        9 steps, seed 0, 179 test observations, 100 importance samples each
-    """
-    table, all_found = bench.tables[title], list(rows.values())
-    asked = next((found["asked"] for found in all_found if "asked" in found), {})
-    command = ["uncollapse bench", shlex.quote(bench.name), "--table", shlex.quote(title), asked.get("options", "")]
-    command += [f"--samples {asked['samples']}"] if asked else []
-    command += [f"--examples {asked['examples']}"] if asked.get("examples") else []
-    about = named("recipes").get(table.recipe)
-    facts = [
-        _span(all_found, "steps", "{} steps"),
-        _span(all_found, "seed", "seed {}"),
-        _span(all_found, "n_examples", "{} test observations"),
-        f"{asked['samples']} importance samples each" if asked else "",
-    ]
-    lines = [f"`{' '.join(filter(None, command))}`", f"recipe `{table.recipe}`" + (f": {about}" if about else "")]
-    return [*lines, ", ".join(filter(None, facts))]
-
-
-def _span(rows: Iterable[Found], name: str, words: str) -> str:
-    """What the rows have of a number, in words: one value, or the smallest and the largest."""
-    values = sorted({found[name] for found in rows if found.get(name) is not None})
-    shown = [f"{value:,}" for value in values[:1] + values[1:][-1:]]
-    return words.format(" to ".join(shown)) if shown else ""
-
-
-def cells(found: Found) -> list[str]:
-    """A row as text, one cell a column of `COLUMNS`; of one that failed, its error in the first.
-
-    Example:
-        >>> cells({"nll": 23.04, "nll_standard_error": 0.25, "difference": -0.2, "active_units": 7, "latent_units": 8})[:2]
-        ['23.04 ± 0.25', '-0.20']
-    """
-    if "error" in found:
-        return ["failed: " + found["error"].replace("|", "\\|"), *[""] * (len(COLUMNS) - 1)]
-    return [_cell(name, found) for name in COLUMNS]
-
-
-def _cell(name: str, found: Found) -> str:
-    value, error = found.get(name), found.get(f"{name}_standard_error")
-    if value is None or isinstance(value, str):
-        return value or ""
-    match name:
-        case "active_units":
-            return f"{value} of {found['latent_units']}" if "latent_units" in found else str(value)
-        case "seconds":
-            return f"{value:.1f}"
-    sign = "+" if name == "difference" else ""
-    return f"{value:{sign}.2f}" + (f" ± {error:.2f}" if error is not None else "")

@@ -1,0 +1,216 @@
+"""The report of a bench: its tables and what their rows learned, side by side, in one HTML file on its own."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import uncollapse
+from uncollapse.report import comparisons, pictures
+from uncollapse.report.curves import Rows
+from uncollapse.report.figures import steady
+from uncollapse.report.images import kind
+from uncollapse.report.page import UNKNOWN, VERDICTS, read_metrics, template
+from uncollapse.report.rows import COLUMNS, LEGEND, cells, terms
+from uncollapse.report.style import NotDrawn, svg
+from uncollapse.training.bench import Bench, Found
+from uncollapse.training.machine import place
+from uncollapse.training.run import load_data, load_model, read_config
+from uncollapse.vae import VAE
+
+BEST = {"nll": min, "elbo": max}
+"""Measures of which one is better than another, and the better one."""
+
+DRAWS = 16  # whose average stands for the mean of p(x|z) where that has none
+
+Item = dict[str, Any]
+
+
+def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found]]) -> Path:
+    """Write report.html into the folder of a bench.
+
+    A table has its numbers, KL, mutual information and ELBO of all rows over the steps, the differences of nll, and of images
+    what each row makes. Rows are named where their curves end, so that twenty can be told apart; the first one's is grey.
+
+    Args:
+        out: The folder, which holds the run folder of each row as TABLE/ROW.
+        bench: Its tables.
+        found: The rows that are done, as `uncollapse.training.bench.results` gives them.
+
+    Returns:
+        The path of the page.
+    """
+    out = Path(out)
+    tables = [_table(out, bench, title, rows, f"t{i}") for i, (title, rows) in enumerate(found.items())]
+    text = template("bench.html").render(
+        name=bench.name,
+        tables=tables,
+        heads=list(COLUMNS.values()),
+        legend=LEGEND.replace("*", ""),
+        draws=DRAWS,
+        version=uncollapse.__version__,
+    )
+    page = out / "report.html"
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: str) -> Item:
+    """A table for the template; ids of what stands on it begin with `name`."""
+    first = next(iter(bench.tables[title].rows))
+    tone, sign, headline, _ = VERDICTS.get(rows.get(first, {}).get("verdict", ""), UNKNOWN)
+    return {
+        "title": title,
+        "terms": [re.split("`", line) for line in terms(bench, title, rows)],
+        "tone": tone,
+        "sign": sign,
+        "headline": headline,
+        "reason": rows.get(first, {}).get("reason", ""),
+        "first": first,
+        "others": story(rows, first),
+        "rows": [_line(out / title / row, bench.tables[title].rows[row], rows, row) for row in rows],
+        "figures": list(_figures(out / title, rows, name)),
+        "made": list(_made(out / title, rows, name)),
+    }
+
+
+def story(rows: dict[str, Found], first: str) -> str:
+    """What became of the other rows of a table, in a sentence or two.
+
+    Example:
+        >>> annealed = {"verdict": "healthy", "nll": 22.8}
+        >>> story({"baseline": {"verdict": "collapsed"}, "annealed": annealed, "wrong": {"error": "no such data"}}, "baseline")
+        'Of 2 other rows 1 is healthy (annealed), 1 failed. Lowest nll: annealed, 22.80.'
+    """
+    others = {row: found for row, found in rows.items() if row != first}
+    parts = []
+    for verdict in VERDICTS:
+        names = [row for row, found in others.items() if found.get("verdict") == verdict]
+        if names:
+            parts.append(f"{len(names)} {'is' if len(names) == 1 else 'are'} {verdict} ({', '.join(names)})")
+    failed = sum("error" in found for found in others.values())
+    parts += [f"{failed} failed"] if failed else []
+    told = f"Of {len(others)} other row{'s' * (len(others) > 1)} {', '.join(parts)}. " if parts else ""
+    best = _best(rows, "nll")
+    if best is None:
+        return told.strip()
+    nll, less = _cells(rows[best])[:2]
+    return f"{told}Lowest nll: {best}, {nll}{f' ({less} to {first})' if less else ''}."
+
+
+def _best(rows: dict[str, Found], name: str) -> str | None:
+    """The row with the best value of a measure."""
+    values = {row: found[name] for row, found in rows.items() if found.get(name) is not None}
+    return BEST[name](values, key=lambda row: values[row]) if values else None
+
+
+def _line(folder: Path, own: list[str], rows: dict[str, Found], row: str) -> Item:
+    """A row of the table of numbers."""
+    found = rows[row]
+    report = folder / "report.html"
+    return {
+        "name": row,
+        "own": shlex.join(own),
+        "link": quote(f"{folder.parent.name}/{folder.name}/report.html") if report.exists() else "",
+        "error": found.get("error", ""),
+        "cells": [] if "error" in found else _cells(found),
+        "tone": VERDICTS.get(found.get("verdict", ""), UNKNOWN)[0],
+        "best": [i for i, name in enumerate(COLUMNS) if name in BEST and _best(rows, name) == row],
+    }
+
+
+def _cells(found: Found) -> list[str]:
+    return [cell.replace("-", "−") for cell in cells(found)]
+
+
+def _figures(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
+    """What all rows of a table are drawn in together."""
+    runs: dict[str, Rows] = {row: read_metrics(folder / row / "metrics.jsonl") for row in rows}
+    drawn: list[tuple[str, str, Callable[[], Figure], str]] = [
+        (
+            "kl",
+            "KL over time",
+            lambda: comparisons.information(runs, "kl", "KL(q(z|x) ‖ p(z))"),
+            "Square-root scale. Below 0.5 nats (red) a row has collapsed, below 2 nats (amber) in part.",
+        ),
+        (
+            "information",
+            "What the code tells over time",
+            lambda: comparisons.information(runs, "mutual_information", "mutual information"),
+            "A KL far above the mutual information is spent on codes that do not match the prior.",
+        ),
+        (
+            "elbo",
+            "ELBO over time",
+            lambda: comparisons.bound(runs),
+            "Higher is better. An objective that is not the ELBO may give some of it away for a code that is used.",
+        ),
+        (
+            "difference",
+            "Likelihood against the first row",
+            lambda: comparisons.differences(rows),
+            "Two standard errors to each side; left is better. Blue is healthy, amber partly collapsed, red collapsed.",
+        ),
+    ]
+    for what, title, draw, caption in drawn:
+        shown: Item = {"name": f"{name}-{what}", "title": title, "picture": None, "caption": caption}
+        try:
+            yield shown | {"picture": Markup(svg(draw(), shown["name"]))}
+        except NotDrawn as reason:
+            yield shown | {"caption": str(reason)}
+
+
+def _made(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
+    """Samples and reconstructions of each row whose data are images, where anything is left of it."""
+    x: dict[str, Tensor] = {}
+    for i, (row, found) in enumerate(rows.items()):
+        if "error" in found:
+            continue
+        shown: Item = {"name": f"{name}-row{i}", "title": row, "verdict": found.get("verdict", ""), "pictures": []}
+        shown["tone"] = VERDICTS.get(shown["verdict"], UNKNOWN)[0]
+        try:
+            drawn = _pictures(folder / row, x)
+        except (OSError, ValueError, RuntimeError) as error:
+            yield shown | {"caption": f"Left out: {error}"}
+            continue
+        if drawn:
+            yield shown | {"pictures": [Markup(svg(one, f"{shown['name']}-{j}")) for j, one in enumerate(drawn)]}
+
+
+def _pictures(run: Path, known: dict[str, Tensor], n: int = 8) -> list[Figure]:
+    """Samples and reconstructions of a run's model, n in a line; none of data that are no images.
+
+    Args:
+        run: The run folder.
+        known: Held-out observations that were loaded already, by the options of their data.
+        n: Images in a line.
+    """
+    model = load_model(run).to(place())
+    if kind(model.likelihood.shape) != "image":
+        return []
+    options = str(read_config(run)["data"])
+    if options not in known:
+        test = load_data(run).test
+        known[options] = test.batch(test.some(n))
+    with steady(model) as device:
+        made = model.sample(3 * n, mean=True)
+        x = known[options].to(device, made.dtype)
+        pairs = torch.cat([x, _mean(model, model.encode(x))]).cpu()
+    lines = [["samples", "", ""], ["original", "model"]]
+    return [pictures.grid(both, n, rows) for both, rows in zip((made.cpu(), pairs), lines, strict=True)]
+
+
+def _mean(model: VAE, z: Tensor) -> Tensor:
+    """The mean of p(x|z), or of draws where it states none: one draw of a strong decoder tells little of what z does."""
+    p = model.likelihood(z)
+    try:
+        return p.mean
+    except NotImplementedError:
+        return p.sample(torch.Size((DRAWS,))).mean(0)

@@ -1,0 +1,115 @@
+"""The rows of a bench in text: cells, what the rows of a table have in common, and all of it in Markdown."""
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from uncollapse.training.bench import Bench, Found
+from uncollapse.training.named import named
+
+COLUMNS = {
+    "nll": "nll",
+    "difference": "to the first row",
+    "elbo": "ELBO",
+    "kl": "KL",
+    "mutual_information": "I(x;z)",
+    "active_units": "active units",
+    "seconds": "seconds",
+    "verdict": "verdict",
+}
+"""What a table states of each row and what it is called there; nats, but for active units and seconds."""
+
+LEGEND = (
+    "Nats, mean ± standard error over the test observations. *To the first row*: nll less that of the first row, paired: its "
+    "error is that of the differences of each observation. Below zero is better."
+)
+
+
+def markdown(bench: Bench, found: dict[str, dict[str, Found]]) -> str:
+    """The tables of a bench in Markdown, each with what it was asked for and the command that does it again.
+
+    Args:
+        bench: The tables.
+        found: Their rows, as `results` gives them; a row that is not there is not done yet.
+
+    Example:
+        >>> from uncollapse.training.bench import Table
+        >>> bench = Bench("small", {"digits": Table("vae", {"baseline": [], "wrong": ["--data", "nothing"]})})
+        >>> done = {"nll": 80.0, "nll_standard_error": 0.25, "kl": 0.1, "verdict": "collapsed"}
+        >>> text = markdown(bench, {"digits": {"baseline": done, "wrong": {"error": "no such data"}}})
+        >>> print(text.partition("| row ")[2])
+        | nll | to the first row | ELBO | KL | I(x;z) | active units | seconds | verdict | options |
+        |---|---|---|---|---|---|---|---|---|---|
+        | baseline | 80.00 ± 0.25 |  |  | 0.10 |  |  |  | collapsed |  |
+        | wrong | failed: no such data |  |  |  |  |  |  |  | `--data nothing` |
+    """
+    parts = [f"# {bench.name}", LEGEND]
+    for title, rows in found.items():
+        parts += [f"## {title}", "\n".join(f"- {line}" for line in terms(bench, title, rows))]
+        lines = [f"| row | {' | '.join([*COLUMNS.values(), 'options'])} |", "|---" * (len(COLUMNS) + 2) + "|"]
+        for row, numbers in rows.items():
+            own = shlex.join(bench.tables[title].rows[row])
+            lines.append(f"| {row} | {' | '.join([*cells(numbers), f'`{own}`' if own else ''])} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def terms(bench: Bench, title: str, rows: dict[str, Found]) -> list[str]:
+    """What the rows of a table have in common: the command that does them again, recipe, steps, seed and measurement.
+
+    Example:
+        >>> from uncollapse.training.bench import Table
+        >>> bench = Bench("small", {"digits": Table("vae", {"baseline": []})})
+        >>> asked = {"recipe": "vae", "options": "--steps 9", "own": "", "samples": 100, "examples": None}
+        >>> print("\\n".join(terms(bench, "digits", {"baseline": {"asked": asked, "steps": 9, "seed": 0, "n_examples": 179}})))
+        `uncollapse bench small.yaml --table digits --steps 9 --samples 100`
+        recipe `vae`: A VAE on handwritten digits, 8 x 8: seconds on a laptop (Kingma and Welling, 2014)
+        9 steps, seed 0, 179 test observations, 100 importance samples each
+    """
+    table, all_found = bench.tables[title], list(rows.values())
+    asked: dict[str, Any] = next((found["asked"] for found in all_found if "asked" in found), {})
+    name = bench.name if bench.name in named("benches") else f"{bench.name}.yaml"
+    command = ["uncollapse bench", shlex.quote(name), "--table", shlex.quote(title), asked.get("options", "")]
+    command += [f"--samples {asked['samples']}"] if asked else []
+    command += [f"--examples {asked['examples']}"] if asked.get("examples") else []
+    about = named("recipes").get(table.recipe)
+    facts = [
+        _span(all_found, "steps", "{} steps"),
+        _span(all_found, "seed", "seed {}"),
+        _span(all_found, "n_examples", "{} test observations"),
+        f"{asked['samples']} importance samples each" if asked else "",
+    ]
+    lines = [f"`{' '.join(filter(None, command))}`", f"recipe `{table.recipe}`" + (f": {about}" if about else "")]
+    return [*lines, ", ".join(filter(None, facts))]
+
+
+def _span(rows: Iterable[Found], name: str, words: str) -> str:
+    """What the rows have of a number, in words: one value, or the smallest and the largest."""
+    values = sorted({found[name] for found in rows if found.get(name) is not None})
+    shown = [f"{value:,}" for value in values[:1] + values[1:][-1:]]
+    return words.format(" to ".join(shown)) if shown else ""
+
+
+def cells(found: Found) -> list[str]:
+    """A row as text, one cell a column of `COLUMNS`; of one that failed, its error in the first.
+
+    Example:
+        >>> cells({"nll": 23.04, "nll_standard_error": 0.25, "difference": -0.2, "active_units": 7, "latent_units": 8})[:2]
+        ['23.04 ± 0.25', '-0.20']
+    """
+    if "error" in found:
+        return ["failed: " + found["error"].replace("|", "\\|"), *[""] * (len(COLUMNS) - 1)]
+    return [_cell(name, found) for name in COLUMNS]
+
+
+def _cell(name: str, found: Found) -> str:
+    value, error = found.get(name), found.get(f"{name}_standard_error")
+    if value is None or isinstance(value, str):
+        return value or ""
+    match name:
+        case "active_units":
+            return f"{value} of {found['latent_units']}" if "latent_units" in found else str(value)
+        case "seconds":
+            return f"{value:.1f}"
+    sign = "+" if name == "difference" else ""
+    return f"{value:{sign}.2f}" + (f" ± {error:.2f}" if error is not None else "")
