@@ -17,7 +17,7 @@ from uncollapse.report import comparisons, pictures
 from uncollapse.report.curves import Rows
 from uncollapse.report.figures import steady
 from uncollapse.report.images import kind
-from uncollapse.report.page import UNKNOWN, VERDICTS, read_metrics, template
+from uncollapse.report.page import TONES, UNTOLD, read_metrics, template
 from uncollapse.report.rows import COLUMNS, LEGEND, cells, terms
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.training.bench import Bench, Found
@@ -65,13 +65,14 @@ def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found
 def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: str) -> Item:
     """A table for the template; ids of what stands on it begin with `name`."""
     first = next(iter(bench.tables[title].rows))
-    tone, sign, headline, _ = VERDICTS.get(rows.get(first, {}).get("verdict", ""), UNKNOWN)
+    verdict = rows.get(first, {}).get("verdict", "")
+    tone, sign = TONES.get(verdict, UNTOLD)
     return {
         "title": title,
         "terms": [re.split("`", line) for line in terms(bench, title, rows)],
         "tone": tone,
         "sign": sign,
-        "headline": headline,
+        "headline": verdict.capitalize() or "No verdict",
         "reason": rows.get(first, {}).get("reason", ""),
         "first": first,
         "others": story(rows, first),
@@ -91,7 +92,7 @@ def story(rows: dict[str, Found], first: str) -> str:
     """
     others = {row: found for row, found in rows.items() if row != first}
     parts = []
-    for verdict in VERDICTS:
+    for verdict in TONES:
         names = [row for row, found in others.items() if found.get("verdict") == verdict]
         if names:
             parts.append(f"{len(names)} {'is' if len(names) == 1 else 'are'} {verdict} ({', '.join(names)})")
@@ -121,7 +122,7 @@ def _line(folder: Path, own: list[str], rows: dict[str, Found], row: str) -> Ite
         "link": quote(f"{folder.parent.name}/{folder.name}/report.html") if report.exists() else "",
         "error": found.get("error", ""),
         "cells": [] if "error" in found else _cells(found),
-        "tone": VERDICTS.get(found.get("verdict", ""), UNKNOWN)[0],
+        "tone": TONES.get(found.get("verdict", ""), UNTOLD)[0],
         "best": [i for i, name in enumerate(COLUMNS) if name in BEST and _best(rows, name) == row],
     }
 
@@ -174,7 +175,7 @@ def _made(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
         if "error" in found:
             continue
         shown: Item = {"name": f"{name}-row{i}", "title": row, "verdict": found.get("verdict", ""), "pictures": []}
-        shown["tone"] = VERDICTS.get(shown["verdict"], UNKNOWN)[0]
+        shown["tone"] = TONES.get(shown["verdict"], UNTOLD)[0]
         try:
             drawn = _pictures(folder / row, x)
         except (OSError, ValueError, RuntimeError) as error:

@@ -20,6 +20,9 @@ from uncollapse.vae.collapse import MEANINGS
 TONES = {"healthy": ("good", "✓"), "partly collapsed": ("doubtful", "!"), "collapsed": ("bad", "✕")}
 """Verdict: class of its banner, and its sign."""
 
+UNTOLD = ("open", "–")
+"""The same where there is none."""
+
 UNKNOWN = "This run holds no diagnosis: its model has no posterior, or it was not diagnosed."
 
 
@@ -74,7 +77,7 @@ def _told(run: Path, valid: list[dict[str, Any]]) -> dict[str, Any]:
     summary: Summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     summary = summary or {"split": "valid", **(valid[-1] if valid else {})}
     verdict = str(summary.get("verdict") or (valid[-1].get("verdict") if valid else None))
-    tone, sign = TONES.get(verdict, ("open", "–"))
+    tone, sign = TONES.get(verdict, UNTOLD)
     return {
         "tone": tone,
         "sign": sign,

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse import noise
-from uncollapse.data import Data
+from uncollapse.data import Data, Source
 from uncollapse.memory import keep_pages
 from uncollapse.training.checkpoint import write
 from uncollapse.training.kept import Kept
@@ -21,7 +21,10 @@ from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
 from uncollapse.training.settings import Machine, Training
 from uncollapse.training.update import OptimizerFactory, Update
 from uncollapse.vae import Procedure
+from uncollapse.vae.collapse import lasting, remedies
 
+EARLY, LOOKED = 4, 256  # in how many parts early looks cut the steps up to the first validation, and at how many observations
+SOON = 50  # steps before which, and between which, none is worth its time
 START = 2**40 + 1  # the step of what is drawn before the first one
 VALIDATION = 2**40  # the step whose noise every validation uses, so that two of them differ in the weights alone
 
@@ -129,6 +132,10 @@ class Loop:
                 self.training_seconds += time.perf_counter() - since
                 self._validate()
                 since = time.perf_counter()
+            elif self.step < training.validate_every and self.step % max(SOON, training.validate_every // EARLY) == 0:
+                self.training_seconds += time.perf_counter() - since
+                self._look()
+                since = time.perf_counter()
         self.training_seconds += time.perf_counter() - since
         if stop.signal is not None:
             self._save()
@@ -182,14 +189,27 @@ class Loop:
         """Steps that any player skipped; waits for the device."""
         return int(sum(update.skipped for update in self.updates))
 
-    def _validate(self) -> None:
-        """Look at the validation data with the averaged weights, keep the best, and save."""
+    @contextmanager
+    def _averaged(self) -> Iterator[Source]:
+        """Within it the model is in eval mode with its averaged weights, and noise is that of validations; the data for it."""
         self.model.eval()
         with ExitStack() as averaged, noise.sharing(None):
             for update in self.updates:
                 averaged.enter_context(update.averaged())
             noise.seed_step(self.training.seed, VALIDATION)
-            valid = self.data.valid
+            yield self.data.valid
+        self.model.train()
+
+    def _look(self) -> None:
+        """Before the first validation, look at the posterior alone: a collapse begins early."""
+        with self._averaged() as valid:
+            seen = self.procedure.look(valid.batch(valid.some(LOOKED)))
+        if seen:
+            self._note("look", seen)
+
+    def _validate(self) -> None:
+        """Look at the validation data with the averaged weights, keep the best, and save."""
+        with self._averaged() as valid:
             seen = self.procedure.validate(valid.batches(self.batch, valid.some(self.training.validate_on)), self.t)
             better = seen["bound"] > self.best
             if better:
@@ -197,9 +217,26 @@ class Loop:
                 self.kept.keep_best({"step": self.step, "bound": self.best})
             else:
                 self.stale += 1
-        self.model.train()
-        self.log.write({"kind": "valid", "step": self.step, "seconds": round(time.perf_counter() - self.started, 3), **seen})
+        self._note("valid", seen)
         self._save()
+
+    def _note(self, kind: str, seen: Line) -> None:
+        """A line of the log on what was seen; behind it a warning, the first time before the end that a collapse lasts."""
+        looks = [line for line in self.log.lines if line["kind"] in ("look", "valid")]
+        warned = any(line["kind"] == "warning" for line in self.log.lines) or self.step == self.training.steps
+        line = {"kind": kind, "step": self.step, "seconds": round(time.perf_counter() - self.started, 3), **seen}
+        self.log.write(line)
+        if not looks or warned or not lasting(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
+            return
+        config = None if self.out is None else self.out / "config.yaml"
+        cures = remedies(self.model, str(config) if config and config.exists() else "vae")
+        words = {name: line[name] for name in ("step", "seconds", "verdict", "reason")}
+        self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
+
+    def _settled(self, *steps: int) -> bool:
+        """Whether at these steps the objective's schedules were what they end as, such as the weight of the KL."""
+        end = float(self.training.steps)
+        return all(float(schedule(t)) == float(schedule(end)) for schedule in self.procedure.schedules() for t in steps)
 
     def _save(self) -> None:
         """Keep all that a resumed run needs, unless a step was skipped: then what was kept before is the last that is good."""

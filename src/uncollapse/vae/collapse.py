@@ -29,6 +29,7 @@ MEANINGS = {
 }
 """The verdicts of `judge`, and what each means."""
 
+RISING = 0.1  # nats of mutual information from one look to the next that make a collapse a beginning
 MOMENTS = 64  # draws for the moments of a posterior that does not state them
 
 
@@ -220,6 +221,24 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a posterior was collapsed at two looks one after the other, and is not on its way out.
+
+    Every model begins near its prior, and a healthy one may stay there for hundreds of steps; but then what it tells rises.
+
+    Args:
+        before: `verdict` and `mutual_information` of the earlier look.
+        now: Those of the later one.
+
+    Example:
+        >>> early, later = ({"verdict": "collapsed", "mutual_information": told} for told in (0.01, 0.25))
+        >>> lasting(early, early), lasting(early, later)
+        (True, False)
+    """
+    told = [look.get("mutual_information") or 0.0 for look in (before, now)]
+    return before.get("verdict") == now.get("verdict") == "collapsed" and not told[1] - told[0] >= RISING
+
+
 def remedies(model: VAE, recipe: str) -> list[str]:
     """What to try against a collapse of this model, as commands: only what fits its parts."""
     elbo, network = "--objective ELBO --objective", _encoder(model)
@@ -229,7 +248,7 @@ def remedies(model: VAE, recipe: str) -> list[str]:
     if model.likelihood.configuration()["init_args"].get("skip") is False:
         found.append(("--likelihood.skip true", "let z reach every layer of the decoder"))
     found += [
-        (f"{elbo}.beta Linear --objective.beta.steps 5000", "anneal the weight of the KL"),
+        (f"{elbo}.beta Linear", "anneal the weight of the KL, over all steps"),
         (f"{elbo}.free_bits 0.25", "leave each unit some nats for free"),
     ]
     unbounded = not hasattr(model.prior.support, "lower_bound")

@@ -97,14 +97,14 @@ class Procedure(Part, ABC):
                 seen.append(x)
             n += len(x)
         means = {name: float(total) / n for name, total in sums.items()}
-        return {"bound": means[self.objective.selects], **means, **self._diagnosis(torch.cat(seen)[:DIAGNOSED])}
+        return {"bound": means[self.objective.selects], **self.look(torch.cat(seen)[:DIAGNOSED]), **means}
 
-    def _diagnosis(self, x: Tensor) -> dict[str, Any]:
-        """What the diagnosis saw, without its words."""
+    def look(self, x: Tensor) -> dict[str, Any]:
+        """What the diagnosis sees of a VAE on x [N, *shape], without its remedies; nothing of another model, or with N = 1."""
         if not isinstance(self.objective.model, VAE) or len(x) < 2:
             return {}
         seen = diagnose(self.objective.model, x).as_dict()
-        names = ["kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict"]
+        names = ["kl", "kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict", "reason"]
         return {name: seen[name] for name in [*names, *(["kl_blocks"] if seen["kl_blocks"] else [])]}
 
     @abstractmethod
