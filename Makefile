@@ -4,8 +4,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 
 .PHONY: demo test install lint clean
 
-demo: .venv/installed  ## train a VAE on digits, diagnose it, write the report
-	$(BIN)/uncollapse train vae
+demo: .venv/installed  ## a model collapses on digits, the diagnosis says so, one remedy cures it: table and report
+	$(BIN)/uncollapse bench demo
 
 test: .venv/tests  ## lint, types, layers, doctests and tests
 	$(BIN)/ruff check

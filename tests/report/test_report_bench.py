@@ -14,7 +14,7 @@ from uncollapse.report import comparisons, write_bench_report
 from uncollapse.report.bench import story
 from uncollapse.report.style import NotDrawn
 from uncollapse.training.bench import EACH, Bench, Table, results
-from uncollapse.training.fit import keep
+from uncollapse.training.kept import keep
 
 ASKED = {"recipe": "vae", "options": "--steps 300", "own": "", "samples": 500, "examples": None}
 NUMBERS = {"nll_standard_error": 0.2, "kl": 0.1, "mutual_information": 0.05, "active_units": 1, "latent_units": 4, "steps": 300}

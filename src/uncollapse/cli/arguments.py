@@ -179,7 +179,7 @@ options of the recipe, shortest names first:
   --likelihood NAME      Bernoulli, Gaussian, Categorical, PixelCNN, Recurrent ...       --likelihood.network GatedMLP
   --posterior NAME       Gaussian, FullGaussian, Flow, Hierarchical, Refined, Free ...   --posterior.network.hidden '[300,300]'
   --objective NAME       ELBO, IWAE, Capacity, InfoVAE, ReweightedEM ...                 --objective.beta Linear
-  --procedure NAME       Amortized, VariationalEM, Lagging, Alternating
+  --procedure NAME       Amortized, VariationalEM, Lagging, MonteCarloEM, Alternating
   --optimizer NAME       Adam, AdamW, SGD                             --optimizer.lr 0.0005
   --data.binarize HOW    none, static, dynamic                        --data.dequantize true
   --training.ema D       also: clip, patience, schedule, validate_every, log_every
