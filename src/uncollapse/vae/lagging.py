@@ -41,7 +41,7 @@ class Lagging(Apart):
         >>> import uncollapse as uc
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> from uncollapse.networks import MLP
-        >>> from uncollapse.vae import ELBO
+        >>> from uncollapse.vae import ELBO, VAE
         >>> _ = torch.manual_seed(0)
         >>> data = uc.data.from_arrays(torch.arange(100).remainder(2)[:, None].repeat(1, 4))
         >>> vae = VAE(Normal(1), Bernoulli(1, (4,), MLP), posteriors.Gaussian(1, (4,), MLP))
