@@ -6,6 +6,7 @@ import pytest
 from torch import Size
 
 from uncollapse.training import Recipe
+from uncollapse.training.bench import Bench
 from uncollapse.vae.collapse import remedies
 
 SHAPES = {
@@ -35,3 +36,21 @@ def test_another_posterior_keeps_the_encoder() -> None:
     (floor,) = (remedy for remedy in found if "BatchNormalized" in remedy)
     assert "--posterior.network RecurrentEncoder --posterior.network.levels 2002" in floor
     assert not any("VampPrior" in remedy for remedy in found)
+
+
+TABLES = {"pixelcnn": (1, 28, 28), "sequences": (10,)}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_of_the_bench_can_be_built(table: str) -> None:
+    chosen = Bench.read("collapse").tables[table]
+    assert len(chosen.rows) > 20
+    for options in chosen.rows.values():
+        recipe = Recipe.read(chosen.recipe, options)
+        recipe.procedure(recipe.model(Size(TABLES[table])))
+
+
+def test_captions_have_the_rows_of_sequences() -> None:
+    """So that one test of building stands for both."""
+    tables = Bench.read("collapse").tables
+    assert list(tables["captions"].rows) == list(tables["sequences"].rows)
