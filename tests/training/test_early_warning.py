@@ -11,7 +11,7 @@ from uncollapse.data import Data
 from uncollapse.report.page import read_metrics
 from uncollapse.schedules import Linear
 from uncollapse.training import Fitted, Training, fit
-from uncollapse.training.fit import Loop
+from uncollapse.training.loop import Loop
 from uncollapse.vae import ELBO, Amortized
 
 CONFIG = {"config.yaml": "recipe: small"}

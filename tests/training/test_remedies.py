@@ -13,6 +13,7 @@ SHAPES = {
     "vae": (1, 8, 8),
     "vae-mnist-static": (1, 28, 28),
     "pixelcnn-vae": (1, 28, 28),
+    "pixelcnn-vae-digits": (1, 8, 8),
     "vae-em-digits": (1, 8, 8),
     "lstm-vae": (36,),
 }
@@ -54,3 +55,12 @@ def test_captions_have_the_rows_of_sequences() -> None:
     """So that one test of building stands for both."""
     tables = Bench.read("collapse").tables
     assert list(tables["captions"].rows) == list(tables["sequences"].rows)
+
+
+def test_the_demo_switches_on_what_the_diagnosis_proposes() -> None:
+    """The second row of `uncollapse bench demo` is among the remedies that the first one is told."""
+    table = Bench.read("demo").tables["digits"]
+    baseline, own = Recipe.read(table.recipe), list(table.rows.values())[1]
+    proposed = [shlex.split(text.partition("  ")[0])[3:] for text in remedies(baseline.model(Size((1, 8, 8))), "vae")]
+    after = [Recipe.read(table.recipe, options).values for options in proposed]
+    assert baseline.values not in after and Recipe.read(table.recipe, own).values in after

@@ -39,6 +39,7 @@ def bench(options: Namespace) -> None:
     everything = results(chosen, out)
     if not options.json:
         for title, found in everything.items():
+            print()
             Console(width=None if console.is_terminal else 120).print(rows_table(title, found))
         print(f"table: {out / 'table.md'}")
     page = None if options.no_report else write_bench_report(out, chosen, everything)

@@ -98,7 +98,9 @@ def story(rows: dict[str, Found], first: str) -> str:
             parts.append(f"{len(names)} {'is' if len(names) == 1 else 'are'} {verdict} ({', '.join(names)})")
     failed = sum("error" in found for found in others.values())
     parts += [f"{failed} failed"] if failed else []
-    told = f"Of {len(others)} other row{'s' * (len(others) > 1)} {', '.join(parts)}. " if parts else ""
+    told = f"Of {len(others)} other rows {', '.join(parts)}. " if parts else ""
+    if len(others) == 1:
+        told = "".join(f"{row} {'failed' if 'error' in found else 'is ' + found['verdict']}. " for row, found in others.items())
     best = _best(rows, "nll")
     if best is None:
         return told.strip()
