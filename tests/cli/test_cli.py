@@ -262,6 +262,7 @@ def test_a_language_model_writes_words(tmp_path: Path, capsys: pytest.CaptureFix
     sizes = ["--likelihood.levels", "9", "--posterior.network.levels", "9", "--likelihood.hidden", "8", "--latent", "2"]
     given = ["--data", str(text), "--data.words", "7", "--steps", "4", "--batch", "8", *sizes]
     assert main(["train", "lstm-vae", *given, "--out", str(out)]) == 0
+    assert "Sentences that the model writes" in (out / "report.html").read_text()
     text.rename(tmp_path / "elsewhere.txt")
     known = set((out / "words.txt").read_text().splitlines())
     assert known == {"<end>", "<unknown>", "a", "red", "cat", "sits", "blue", "dog", "runs"}

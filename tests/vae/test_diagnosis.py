@@ -10,7 +10,7 @@ from torch import Size
 
 from laws.parts import affine, vae
 from laws.ppca import PPCA
-from uncollapse.distributions import Bernoulli, LogitNormal, Normal, Uniform, likelihoods, posteriors
+from uncollapse.distributions import Bernoulli, LogitNormal, Normal, OptimalSigma, Uniform, likelihoods, posteriors
 from uncollapse.networks import Bias
 from uncollapse.vae import VAE, Thresholds, diagnose
 from uncollapse.vae.collapse import judge
@@ -113,10 +113,12 @@ def test_few_observations_are_judged_by_what_they_can_tell(information: float, v
 
 
 def test_remedies_fit_the_model() -> None:
-    """A Gaussian likelihood is told about its sigma, the others are not."""
+    """A Gaussian likelihood is told about its sigma, unless that is optimal already; the others are not."""
     gaussian = likelihoods.Gaussian(2, SHAPE, Bias)
     family = partial(posteriors.Gaussian, 2, SHAPE, Bias)
     assert "OptimalSigma" in diagnose(VAE(Normal(2), gaussian, family()), bits()).remedies[0]
+    fits = likelihoods.Gaussian(2, SHAPE, Bias, OptimalSigma)
+    assert not any("sigma" in remedy for remedy in diagnose(VAE(Normal(2), fits, family()), bits()).remedies)
     other = diagnose(VAE(Normal(2), Bernoulli(2, SHAPE, Bias), family()), bits()).remedies
     assert not any("sigma" in remedy for remedy in other)
 

@@ -14,6 +14,7 @@ from uncollapse.evaluation.numbers import Summary, facts, measures
 from uncollapse.report.curves import by_kind
 from uncollapse.report.sections import SECTIONS, Evidence, Item
 from uncollapse.report.style import NotDrawn, svg
+from uncollapse.training.run import read_words
 from uncollapse.vae import VAE
 from uncollapse.vae.collapse import MEANINGS
 
@@ -41,7 +42,7 @@ def write_report(run: Path, model: VAE | None, x: Tensor | None, labels: Tensor 
     run = Path(run)
     rows = read_metrics(run / "metrics.jsonl")
     train, valid = by_kind(rows)
-    evidence = Evidence(train, valid, model, x, labels)
+    evidence = Evidence(train, valid, model, x, labels, read_words(run))
     config = run / "config.yaml"
     text = template("run.html").render(
         name=run.resolve().name,

@@ -1,13 +1,13 @@
 """What stands on the page, in which order, and the line under each figure that tells how to read it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from uncollapse.report import curves, figures
+from uncollapse.report import curves, figures, texts
 from uncollapse.report.images import kind
 from uncollapse.report.style import NotDrawn
 from uncollapse.report.traversals import traversals
@@ -26,10 +26,13 @@ class Evidence:
     model: VAE | None = None
     x: Tensor | None = None
     labels: Tensor | None = None
+    words: Sequence[str] | None = None  # the vocabulary, where observations are sentences
 
     @property
     def kind(self) -> str:
-        """What observations are drawn as: image, points or vector."""
+        """What observations are drawn as: image, points, vector or text."""
+        if self.words:
+            return "text"
         return "image" if self.model is None else kind(self.model.likelihood.shape)
 
     def needed(self) -> VAE:
@@ -44,6 +47,20 @@ class Evidence:
         if self.x is None or len(self.x) < 2:
             raise NotDrawn("Left out: this figure needs held-out observations, and the report was written without them.")
         return model, self.x
+
+
+def _samples(e: Evidence) -> Figure:
+    return texts.samples(e.needed(), e.words) if e.words else figures.samples(e.needed(), e.x)
+
+
+def _reconstructions(e: Evidence) -> Figure:
+    return texts.reconstructions(*e.both(), e.words) if e.words else figures.reconstructions(*e.both())
+
+
+def _traversals(e: Evidence) -> Figure:
+    if e.words:
+        raise NotDrawn("Left out: sentences have no mean to move; see `uncollapse interpolate RUN --out path.txt`.")
+    return traversals(*e.both())
 
 
 class Item(NamedTuple):
@@ -101,7 +118,7 @@ LATENT = [
     Item(
         "traversals",
         "What each unit does",
-        lambda e: traversals(*e.both()),
+        _traversals,
         {
             "image": "A row moves one unit, the others stay at the code of one observation; the most active first, with its KL "
             "in nats. The columns are standard deviations of the prior from its mean, or values where it lives on an interval. "
@@ -119,23 +136,26 @@ OBSERVATIONS = [
     Item(
         "samples",
         "Samples",
-        lambda e: figures.samples(e.needed(), e.x),
+        _samples,
         {
             "image": "Means of p(x|z) at codes drawn from the prior, none picked. Look for variety as much as for sharpness.",
             "points": "Draws of the model over held-out data. Grey without blue is what the model misses, blue without grey "
             "is what it makes up.",
             "vector": "Means of p(x|z) at codes drawn from the prior, each a line of value against index.",
+            "text": "Sentences that the model writes, none picked.",
         },
     ),
     Item(
         "reconstructions",
         "Reconstructions",
-        lambda e: figures.reconstructions(*e.both()),
+        _reconstructions,
         {
             "image": "A held-out observation above what the model makes of its code. The same picture under every original is "
             "a collapse.",
             "points": "A held-out point, joined to what the model makes of its code. All lines to one place is a collapse.",
             "vector": "A held-out observation (grey) and what the model makes of its code (blue), value against index.",
+            "text": "A held-out sentence (grey) above what the model writes at its code (blue). Sentences that have nothing "
+            "to do with those above them are a collapse.",
         },
     ),
 ]

@@ -11,7 +11,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Chain, Density, draw
+from uncollapse.distributions import Chain, Density, OptimalSigma, draw
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import kl_units
@@ -243,7 +243,8 @@ def remedies(model: VAE, recipe: str) -> list[str]:
     """What to try against a collapse of this model, as commands: only what fits its parts."""
     elbo, network = "--objective ELBO --objective", _encoder(model)
     found = []
-    if hasattr(model.likelihood, "sigma"):
+    sigma = getattr(model.likelihood, "sigma", None)
+    if sigma is not None and not isinstance(sigma, OptimalSigma):
         found.append(("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses"))
     if model.likelihood.configuration()["init_args"].get("skip") is False:
         found.append(("--likelihood.skip true", "let z reach every layer of the decoder"))
