@@ -267,5 +267,14 @@ def test_a_language_model_writes_words(tmp_path: Path, capsys: pytest.CaptureFix
     known = set((out / "words.txt").read_text().splitlines())
     assert known == {"<end>", "<unknown>", "a", "red", "cat", "sits", "blue", "dog", "runs"}
     assert main(["sample", str(out), "--n", "5", "--out", str(tmp_path / "samples.txt")]) == 0
+    other = tmp_path / "other.txt"
+    other.write_text("dog $ blue $\nzebra cat\n")
+    assert (
+        main(
+            ["reconstruct", str(out), "--data", str(other), "--split", "all", "--n", "2", "--out", str(tmp_path / "again.txt")]
+        )
+        == 0
+    )
+    assert (tmp_path / "again.txt").read_text().split("\n")[0] == "dog <unknown> blue <unknown>"
     lines = (tmp_path / "samples.txt").read_text().split("\n")
     assert len(lines) == 6 and {word for line in lines for word in line.split()} <= known - {"<end>"}

@@ -1,5 +1,6 @@
 """Implicit posteriors: they learn by a critic, and what stands in for their density is a bound on the right side."""
 
+import math
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from laws.numerics import adam, assert_equal, assert_mean
 from laws.parts import small, vae
 from laws.ppca import PPCA
 from uncollapse.distributions import Bernoulli, Implicit, Normal
-from uncollapse.evaluation import FromPosterior, Matched, log_likelihood
+from uncollapse.evaluation import FromPosterior, Matched, Widened, log_likelihood
 from uncollapse.networks import Network
 from uncollapse.vae import ELBO, VAE, AdversarialVariationalBayes, Alternating, diagnose
 from uncollapse.vae.collapse import UNKNOWN
@@ -89,6 +90,16 @@ def test_held_out_likelihood_by_the_matched_gaussian() -> None:
     assert (found.log_likelihoods <= ppca.log_prob(x) + 0.5).all()
     with pytest.raises(ValueError, match="write Matched"):
         log_likelihood(model, x, proposal=FromPosterior())
+
+
+def test_draws_that_do_not_differ_stay_numbers() -> None:
+    """A deterministic encoder: evaluation and diagnosis are finite, and the advice on proposals holds."""
+    model, x = known(torch.zeros(2, 2)), (torch.rand(20, 2) < 0.5).double()
+    found = log_likelihood(model, x, k=5)
+    assert all(math.isfinite(value) for value in (found.nll, found.elbo, found.kl, found.effective_sample_size))
+    assert math.isfinite(diagnose(model, x).kl)
+    with pytest.raises(ValueError, match="write Matched"):
+        log_likelihood(model, x, proposal=Widened(1.5))
 
 
 def _exact(ppca: PPCA) -> Implicit:

@@ -64,3 +64,20 @@ def test_the_demo_switches_on_what_the_diagnosis_proposes() -> None:
     proposed = [shlex.split(text.partition("  ")[0])[3:] for text in remedies(baseline.model(Size((1, 8, 8))), "vae")]
     after = [Recipe.read(table.recipe, options).values for options in proposed]
     assert baseline.values not in after and Recipe.read(table.recipe, own).values in after
+
+
+@pytest.mark.parametrize("posterior", ["SemiImplicit", "Hierarchical", "Flow --posterior.transform Planar", "FullGaussian"])
+def test_remedies_fit_other_posteriors(posterior: str) -> None:
+    """No VampPrior where the posterior cannot be mixed."""
+    name, _, rest = posterior.partition(" ")
+    given = ["--posterior", name, *rest.split(), "--posterior.network", "MLP"]
+    for remedy in remedies(Recipe.read("vae", given).model(Size((1, 8, 8))), "vae"):
+        words = shlex.split(remedy.partition("  ")[0])[3:]
+        recipe = Recipe.read("vae", [*given, *words])
+        recipe.procedure(recipe.model(Size((1, 8, 8))))
+
+
+def test_an_implicit_posterior_is_told_of_no_bound() -> None:
+    given = ["--posterior", "Implicit", "--posterior.network", "MLP"]
+    found = remedies(Recipe.read("vae", given).model(Size((1, 8, 8))), "vae")
+    assert found and not any(word in remedy for remedy in found for word in ("ELBO", "Lagging", "VampPrior"))

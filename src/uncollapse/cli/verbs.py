@@ -121,7 +121,8 @@ def _opened(options: Namespace) -> tuple[VAE, Data]:
     """The model of a run, and its data or other data, which must fit it; settles which split is meant, and the noise of it."""
     model = _model(options)
     like = next(model.parameters())
-    found = load_data(options.run, options.data).to(like.device, like.dtype)
+    room = model.likelihood.shape.numel() - 1
+    found = load_data(options.run, options.data, room).to(like.device, like.dtype)
     admit(model, found)
     options.split = options.split or ("all" if options.data and found.own == ("train",) else options.held_out)
     noise.seed_step(0, 0)

@@ -123,6 +123,28 @@ def of_words(data: Data, words: int) -> Data:
     return replace(data.mapped(cut), levels=words + 2, words=data.words[: words + 2])
 
 
+def in_vocabulary(data: Data, words: Sequence[str]) -> Data:
+    """Sentences in another vocabulary, such as that of a trained model; a word that it does not hold is unknown.
+
+    Raises:
+        ValueError: If the data are no sentences.
+
+    Example:
+        >>> data = in_vocabulary(from_sentences(["a cat", "a dog"], ["a cat"], ["a dog"]), ["<end>", "<unknown>", "dog", "a"])
+        >>> data.levels, sentences(data.test.all(), data.words)
+        (4, ['a dog'])
+    """
+    if data.words is None:
+        raise ValueError(f"expected sentences for a language model, came {data.name}: give a .txt file, a sentence a line")
+    number = {word: k for k, word in enumerate(words)}
+    new = torch.tensor([number.get(word, 1) for word in data.words], dtype=torch.int32)
+
+    def turned(split: str, source: Source) -> Source:
+        return Source(new[_held(source).long()], source.labels, 1 / (len(words) - 1))
+
+    return replace(data.mapped(turned), levels=len(words), words=tuple(words))
+
+
 def lines(path: Path, seed: int) -> Data:
     """Sentences from a .txt or .txt.gz file, one a line."""
     return from_sentences(_read(path), name=path.name.removesuffix(".gz").removesuffix(".txt"), seed=seed)

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from uncollapse.distributions import Density, bits_per_dim, draw
 from uncollapse.distributions.still import evaluating
-from uncollapse.evaluation.proposals import FromPosterior, Proposal, natural
+from uncollapse.evaluation.proposals import FromPosterior, Matched, Proposal, Widened, natural
 from uncollapse.memory import keep_pages
 from uncollapse.networks import Network
 from uncollapse.networks.base import hand_over_float32
@@ -92,8 +92,8 @@ def log_likelihood(
         dequantized: Levels that the data had before noise was added to them, to state bits per dimension.
 
     Raises:
-        ValueError: If k or budget is not positive, there are no observations, `FromPosterior` is asked for where the
-            posterior has no density, or the likelihood gives none to the data.
+        ValueError: If k or budget is not positive, there are no observations, `FromPosterior` or `Widened` is asked for
+            where the posterior has no density, or the likelihood gives none to the data.
 
     References:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equation 8 and section 5 (K = 5,000);
@@ -136,7 +136,8 @@ class _Sampler:
         grows without end.
         """
         found = torch.empty(4, len(batch), dtype=torch.double, device=self.like.device)
-        size = max(1, self.rows // self.k)
+        each = max(self.k, self.proposal.draws if isinstance(self.proposal, Matched) else 1)
+        size = max(1, self.rows // each)
         for x, columns in zip(batch.split(self.rows), found.split(self.rows, 1), strict=True):
             x = x.to(self.like)
             self.model.likelihood.check(x)
@@ -193,7 +194,7 @@ def _admit(model: VAE, k: int, budget: int | None, proposal: Proposal) -> None:
     """Refuse what has no importance weights."""
     if k < 1 or (budget is not None and budget < 1):
         raise ValueError(f"expected k and budget of at least 1, came k={k}, budget={budget}")
-    if isinstance(proposal, FromPosterior) and model.posterior.density not in (Density.EXACT, Density.BOUND):
+    if isinstance(proposal, (FromPosterior, Widened)) and model.posterior.density not in (Density.EXACT, Density.BOUND):
         raise ValueError(
             f"importance weights need log q(z|x), {type(model.posterior).__name__} gives {model.posterior.density.value}; "
             "write Matched() (--proposal matched)"

@@ -12,6 +12,8 @@ from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.parts import Part
 from uncollapse.vae import VAE
 
+SMALLEST = 1e-6  # scale of a unit whose draws do not differ
+
 
 class Proposal(Part, ABC):
     """r(z), where the importance samples of an observation come from."""
@@ -99,7 +101,8 @@ class Matched(Proposal):
 
     def at(self, model: VAE, parameters: Tensor) -> Distribution:
         z = model.posterior.at(parameters).sample(Size((self.draws,)))
-        return DiagonalNormal(z.mean(0), z.std(0).log() + math.log(self.factor))
+        scale = z.std(0).clamp_min(SMALLEST)
+        return DiagonalNormal(z.mean(0), scale.log() + math.log(self.factor))
 
 
 def natural(model: VAE) -> Proposal:

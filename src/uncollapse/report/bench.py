@@ -205,6 +205,8 @@ def _pictures(run: Path, known: dict[str, Tensor], n: int = 8) -> list[Figure]:
     with steady(model) as device:
         made = model.sample(3 * n, mean=True)
         x = known[options].to(device, made.dtype)
+        n = min(n, len(x))
+        made = made[: 3 * n]
         pairs = torch.cat([x, _mean(model, model.encode(x))]).cpu()
     lines = [["samples", "", ""], ["original", "model"]]
     return [pictures.grid(both, n, rows) for both, rows in zip((made.cpu(), pairs), lines, strict=True)]

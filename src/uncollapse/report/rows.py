@@ -86,7 +86,7 @@ def terms(bench: Bench, title: str, rows: dict[str, Found]) -> list[str]:
 def _span(rows: Iterable[Found], name: str, words: str) -> str:
     """What the rows have of a number, in words: one value, or the smallest and the largest."""
     values = sorted({found[name] for found in rows if found.get(name) is not None})
-    shown = [f"{value:,}" for value in values[:1] + values[1:][-1:]]
+    shown = [str(value) if name == "seed" else f"{value:,}" for value in values[:1] + values[1:][-1:]]
     return words.format(" to ".join(shown)) if shown else ""
 
 

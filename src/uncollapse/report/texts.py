@@ -26,7 +26,9 @@ def written(lines: Sequence[tuple[str, str]]) -> Figure:
     height = 0.19 * len(rows) + 0.1
     figure = Figure(figsize=(4.8, height))
     for i, (part, colour) in enumerate(rows):
-        figure.text(0.01, 1 - (0.19 * (i + 0.8)) / height, part, color=colour, family="monospace", fontsize=7.5)
+        figure.text(
+            0.01, 1 - (0.19 * (i + 0.8)) / height, part, color=colour, family="monospace", fontsize=7.5, parse_math=False
+        )
     return figure
 
 

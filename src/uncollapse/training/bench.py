@@ -13,9 +13,8 @@ import numpy as np
 import yaml
 
 from uncollapse.evaluation import evaluate
-from uncollapse.training.checkpoint import write
+from uncollapse.training.checkpoint import CheckpointError, write
 from uncollapse.training.log import Observer, plain
-from uncollapse.training.loop import TrainingError
 from uncollapse.training.named import located
 from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import check_resumable, read_config, train
@@ -63,7 +62,7 @@ class Bench:
             ValueError: If there is none of this name, or the file is no bench.
         """
         file = located("bench", "benches", name)
-        found = yaml.safe_load(file.read_text())
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
         tables = found.get("tables") if isinstance(found, dict) else None
         if not isinstance(tables, dict) or not tables:
             raise ValueError(f"{name} is no bench: expected tables: {{TABLE: {{recipe: NAME, rows: {{ROW: OPTIONS}}}}}}")
@@ -177,7 +176,9 @@ def carry_out(
                 check_resumable(what.read(), folder)
             try:
                 found = _row(what, folder, partial(watching, title, row))
-            except (ValueError, TrainingError) as error:
+            except CheckpointError:
+                raise
+            except (ValueError, RuntimeError, OSError) as error:
                 found = {"error": " ".join(str(error).split())}
             write(folder / "row.json", json.dumps(plain({**found, "asked": asdict(what)}), indent=2))
         yield title, row, _done(folder)
@@ -213,7 +214,7 @@ def _check_alike(folder: Path, asked: Asked) -> None:
 
 
 def _done(folder: Path) -> Found:
-    return json.loads((folder / "row.json").read_text())
+    return json.loads((folder / "row.json").read_text(encoding="utf-8"))
 
 
 def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> Found:

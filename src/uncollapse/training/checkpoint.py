@@ -111,7 +111,7 @@ def write(file: Path, text: str) -> None:
     staged = file.with_name(f".{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_text(text)
+        staged.write_text(text, encoding="utf-8")
         staged.replace(file)
     except OSError as error:
         raise CheckpointError(f"cannot write {file}: {error.strerror}; make room or write elsewhere with --out") from error

@@ -94,8 +94,9 @@ class Loop:
         """Let a prior that asks for it begin at training data; a resumed training takes its weights over later."""
         prior = getattr(self.model, "prior", None)
         if prior is not None and prior.wants:
-            noise.seed_step(self.training.seed, START)
-            prior.start_from(data.train.batch(data.train.some(prior.wants)))
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+                noise.seed_step(self.training.seed, START)
+                prior.start_from(data.train.batch(data.train.some(prior.wants)))
 
     def _make_update(self, parameters: Iterable[nn.Parameter]) -> Update:
         self.updates.append(Update(parameters, self._optimizer, self.training, self.accelerator))

@@ -14,7 +14,9 @@ def named(folder: str) -> dict[str, str]:
     """
     found = sorted((files("uncollapse") / folder).iterdir(), key=lambda file: file.name)
     return {
-        f.name.removesuffix(".yaml"): f.read_text().partition("\n")[0].lstrip("# ") for f in found if f.name.endswith(".yaml")
+        f.name.removesuffix(".yaml"): f.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        for f in found
+        if f.name.endswith(".yaml")
     }
 
 

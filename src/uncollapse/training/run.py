@@ -11,6 +11,7 @@ import yaml
 import uncollapse
 from uncollapse import noise
 from uncollapse.data import Data, load
+from uncollapse.data.text import in_vocabulary
 from uncollapse.evaluation import evaluate, width
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
 from uncollapse.training.fit import fit
@@ -190,7 +191,7 @@ def read_config(run: Path) -> dict[str, Any]:
     file = run / "config.yaml"
     if not file.exists():
         raise FileNotFoundError(f"{run} is not a run folder: it has no config.yaml; give one that `uncollapse train` wrote")
-    found = yaml.safe_load(file.read_text())
+    found = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(found, dict) or "data" not in found:
         raise ValueError(f"{file} is damaged: expected a recipe with its data; train again")
     return found
@@ -207,10 +208,18 @@ def read_summary(run: Path) -> dict[str, Any]:
     if not (run / "summary.json").exists():
         read_config(run)
         raise FileNotFoundError(f"{run} has no summary.json: its training has not ended; go on with it by --resume")
-    return json.loads((run / "summary.json").read_text())
+    return json.loads((run / "summary.json").read_text(encoding="utf-8"))
 
 
-def load_data(run: Path, name: str | None = None) -> Data:
-    """The data that a run was trained on, or other data with the same options."""
-    options = read_config(run)["data"]
-    return load(**(options if name is None else options | {"name": name}))
+def load_data(run: Path, name: str | None = None, length: int | None = None) -> Data:
+    """The data that a run was trained on, or other data with the same options; other sentences in the run's own vocabulary.
+
+    Args:
+        run: The run folder.
+        name: Other data; None: its own.
+        length: Of other sentences, how many words the model has room for.
+    """
+    options, words = read_config(run)["data"], read_words(run)
+    if name is None or words is None:
+        return load(**(options if name is None else options | {"name": name}))
+    return in_vocabulary(load(**options | {"name": name, "words": None, "length": length}), words)

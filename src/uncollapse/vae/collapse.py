@@ -30,6 +30,7 @@ MEANINGS = {
 """The verdicts of `judge`, and what each means."""
 
 RISING = 0.1  # nats of mutual information from one look to the next that make a collapse a beginning
+SMALLEST = 1e-12  # variance of a unit whose draws do not differ
 MOMENTS = 64  # draws for the moments of a posterior that does not state them
 
 
@@ -96,7 +97,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
     each latent (an inverse autoregressive flow), Gaussians with the moments of each q(z|x) take its place in :math:`I_q`. It is
     then a lower bound (InfoNCE, which holds for any function in that place), `aggregate_kl` an upper one; `estimator` says so.
     An implicit posterior has no density at all: with those Gaussians g, its `kl` is :math:`\mathbb E_q[\log g(z) - \log p(z)]`,
-    which falls short of KL(q ‖ p) by KL(q ‖ g).
+    which falls short of KL(q ‖ p) by KL(q ‖ g); its `aggregate_kl` bounds nothing.
 
     Args:
         model: The model to look at.
@@ -122,7 +123,11 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
         q, p = model.posterior(x), model.prior()
         known = model.posterior.density in (Density.EXACT, Density.BOUND)
         mean, within = _moments(q)
-        matched = None if getattr(q, "pairwise", True) or within is None else DiagonalNormal(mean, 0.5 * within.log())
+        matched = (
+            None
+            if getattr(q, "pairwise", True) or within is None
+            else DiagonalNormal(mean, 0.5 * within.clamp_min(SMALLEST).log())
+        )
         z, log_q = draw(q) if known or matched is None else _scored(q, matched)
         log_p = p.log_prob(z)
         units = kl_units(q, p)
@@ -248,18 +253,25 @@ def remedies(model: VAE, recipe: str) -> list[str]:
         found.append(("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses"))
     if model.likelihood.configuration()["init_args"].get("skip") is False:
         found.append(("--likelihood.skip true", "let z reach every layer of the decoder"))
-    found += [
-        (f"{elbo}.beta Linear", "anneal the weight of the KL, over all steps"),
-        (f"{elbo}.free_bits 0.25", "leave each unit some nats for free"),
-    ]
+    known = model.posterior.density in (Density.EXACT, Density.BOUND)
+    found += (
+        []
+        if not known
+        else [
+            (f"{elbo}.beta Linear", "anneal the weight of the KL, over all steps"),
+            (f"{elbo}.free_bits 0.25", "leave each unit some nats for free"),
+        ]
+    )
     unbounded = not hasattr(model.prior.support, "lower_bound")
     encodes = any(p.requires_grad for p in model.posterior.parameters())
     if encodes and unbounded:
         found.append((f"--posterior BatchNormalized {network} --prior Normal", "a floor under the KL"))
-    if encodes:
+    if encodes and known:
         found.append(("--procedure Lagging", "let the encoder catch up with the decoder"))
     if unbounded:
         smooth = all(part.smooth for part in model.posterior.modules() if isinstance(part, Network))
-        prior = "VampPrior" if encodes and smooth and model.likelihood.levels else "Mixture"
-        found.append((f"--prior {prior}", "a prior that can follow the posterior"))
+        mixes = encodes and smooth and model.posterior.density is Density.EXACT and not hasattr(model.posterior, "attach")
+        prior = "VampPrior" if mixes and model.likelihood.levels else "Mixture"
+        if known and type(model.prior).__name__ != prior:
+            found.append((f"--prior {prior}", "a prior that can follow the posterior"))
     return [f"{f'uncollapse train {quote(recipe)} {options}':90}  {why}" for options, why in found]
