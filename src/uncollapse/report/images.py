@@ -96,7 +96,7 @@ def save_samples(path: str | Path, x: Tensor, columns: int | None = None, words:
             np.savez_compressed(path, samples=values.numpy())
         case ".txt":
             if words is not None:
-                path.write_text("".join(f"{line}\n" for line in sentences(values, words)), encoding="utf-8")
+                path.write_text("".join(f"{line}\n" for line in sentences(values.flatten(0, -2), words)), encoding="utf-8")
                 return
             np.savetxt(path, values.reshape(len(values), -1).numpy(), fmt="%.7g")
         case _:
