@@ -71,7 +71,9 @@ def test_remedies_fit_other_posteriors(posterior: str) -> None:
     """No VampPrior where the posterior cannot be mixed."""
     name, _, rest = posterior.partition(" ")
     given = ["--posterior", name, *rest.split(), "--posterior.network", "MLP"]
-    for remedy in remedies(Recipe.read("vae", given).model(Size((1, 8, 8))), "vae"):
+    found = remedies(Recipe.read("vae", given).model(Size((1, 8, 8))), "vae")
+    assert any("VampPrior" in remedy for remedy in found) == (name not in ("SemiImplicit", "Hierarchical"))
+    for remedy in found:
         words = shlex.split(remedy.partition("  ")[0])[3:]
         recipe = Recipe.read("vae", [*given, *words])
         recipe.procedure(recipe.model(Size((1, 8, 8))))

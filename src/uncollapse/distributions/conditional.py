@@ -19,6 +19,11 @@ class Density(Enum):
     RATIO = "an estimate of a ratio only, no bound in any direction"
     SAMPLES = "nothing: it can only be sampled"
 
+    @property
+    def weighs(self) -> bool:
+        """Whether importance weights can be made of it, and so bounds and held-out likelihoods."""
+        return self in (Density.EXACT, Density.BOUND)
+
 
 class Prior(Part, Conditional):
     """p(z): forward() returns a distribution with batch shape [] and event shape [L].

@@ -12,7 +12,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Density, bits_per_dim, draw
+from uncollapse.distributions import bits_per_dim, draw
 from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.proposals import FromPosterior, Matched, Proposal, Widened, natural
 from uncollapse.memory import keep_pages
@@ -194,7 +194,7 @@ def _admit(model: VAE, k: int, budget: int | None, proposal: Proposal) -> None:
     """Refuse what has no importance weights."""
     if k < 1 or (budget is not None and budget < 1):
         raise ValueError(f"expected k and budget of at least 1, came k={k}, budget={budget}")
-    if isinstance(proposal, (FromPosterior, Widened)) and model.posterior.density not in (Density.EXACT, Density.BOUND):
+    if isinstance(proposal, (FromPosterior, Widened)) and not model.posterior.density.weighs:
         raise ValueError(
             f"importance weights need log q(z|x), {type(model.posterior).__name__} gives {model.posterior.density.value}; "
             "write Matched() (--proposal matched)"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Density
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.parts import Part
 from uncollapse.vae import VAE
@@ -114,4 +113,4 @@ def natural(model: VAE) -> Proposal:
         >>> natural(VAE(Normal(2), Bernoulli(2, (4,), MLP), Implicit(2, (4,), MLP)))
         Matched(factor=1.2, draws=256)
     """
-    return FromPosterior() if model.posterior.density in (Density.EXACT, Density.BOUND) else Matched()
+    return FromPosterior() if model.posterior.density.weighs else Matched()

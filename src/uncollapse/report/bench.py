@@ -15,10 +15,11 @@ from torch import Tensor
 import uncollapse
 from uncollapse.report import comparisons, pictures
 from uncollapse.report.curves import Rows
-from uncollapse.report.figures import steady
+from uncollapse.report.figures import on, steady
 from uncollapse.report.images import kind
 from uncollapse.report.page import TONES, UNTOLD, read_metrics, template
 from uncollapse.report.rows import COLUMNS, LEGEND, cells, terms
+from uncollapse.report.sections import THRESHOLDS
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.training.bench import Bench, Found
 from uncollapse.training.machine import place
@@ -141,7 +142,8 @@ def _figures(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
             "kl",
             "KL over time",
             lambda: comparisons.information(runs, "kl", "KL(q(z|x) ‖ p(z))"),
-            "Square-root scale. Below 0.5 nats (red) a row has collapsed, below 2 nats (amber) in part.",
+            f"Square-root scale. Below {THRESHOLDS.collapsed:g} nats (red) a row has collapsed, below {THRESHOLDS.partly:g} "
+            "nats (amber) in part.",
         ),
         (
             "information",
@@ -202,11 +204,10 @@ def _pictures(run: Path, known: dict[str, Tensor], n: int = 8) -> list[Figure]:
     if options not in known:
         test = load_data(run).test
         known[options] = test.batch(test.some(n))
-    with steady(model) as device:
-        made = model.sample(3 * n, mean=True)
-        x = known[options].to(device, made.dtype)
+    with steady(model):
+        x = on(known[options], model)
         n = min(n, len(x))
-        made = made[: 3 * n]
+        made = model.sample(3 * n, mean=True)
         pairs = torch.cat([x, _mean(model, model.encode(x))]).cpu()
     lines = [["samples", "", ""], ["original", "model"]]
     return [pictures.grid(both, n, rows) for both, rows in zip((made.cpu(), pairs), lines, strict=True)]

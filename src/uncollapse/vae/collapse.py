@@ -121,7 +121,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
         raise ValueError(f"expected at least 2 observations to diagnose, came {len(x)}; a few hundred give a steady verdict")
     with evaluating(model):
         q, p = model.posterior(x), model.prior()
-        known = model.posterior.density in (Density.EXACT, Density.BOUND)
+        known = model.posterior.density.weighs
         mean, within = _moments(q)
         matched = (
             None
@@ -253,15 +253,10 @@ def remedies(model: VAE, recipe: str) -> list[str]:
         found.append(("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses"))
     if model.likelihood.configuration()["init_args"].get("skip") is False:
         found.append(("--likelihood.skip true", "let z reach every layer of the decoder"))
-    known = model.posterior.density in (Density.EXACT, Density.BOUND)
-    found += (
-        []
-        if not known
-        else [
-            (f"{elbo}.beta Linear", "anneal the weight of the KL, over all steps"),
-            (f"{elbo}.free_bits 0.25", "leave each unit some nats for free"),
-        ]
-    )
+    known = model.posterior.density.weighs
+    if known:
+        found.append((f"{elbo}.beta Linear", "anneal the weight of the KL, over all steps"))
+        found.append((f"{elbo}.free_bits 0.25", "leave each unit some nats for free"))
     unbounded = not hasattr(model.prior.support, "lower_bound")
     encodes = any(p.requires_grad for p in model.posterior.parameters())
     if encodes and unbounded:

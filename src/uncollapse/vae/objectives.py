@@ -84,7 +84,7 @@ class Bound(Objective):
         super().__init__(model)
         if k < 1:
             raise ValueError(f"expected k of at least 1 sample, came {k}")
-        if model.posterior.density not in (Density.EXACT, Density.BOUND):
+        if not model.posterior.density.weighs:
             raise ValueError(
                 f"{type(self).__name__} needs log q(z|x), {type(model.posterior).__name__} gives "
                 f"{model.posterior.density.value}"
