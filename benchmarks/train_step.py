@@ -29,7 +29,8 @@ from uncollapse.distributions import Bernoulli, Normal, posteriors
 from uncollapse.networks import MLP, Factory, GatedMLP
 from uncollapse.training import Machine, Training
 from uncollapse.training.loop import Loop
-from uncollapse.vae import ELBO, VAE, Amortized, Procedure
+from uncollapse.learning import Procedure
+from uncollapse.vae import ELBO, VAE, Amortized
 
 BATCH, N = 100, 10_000
 Steps = Callable[[int], None]

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 
 from laws.parts import SCHEDULES, vae
+from uncollapse.learning import Objective
 from uncollapse.schedules import Constant, Cosine, Cyclical, Linear, Schedule, Sigmoid, schedule
-from uncollapse.vae import ELBO, Objective
+from uncollapse.vae import ELBO
 
 ends = st.floats(-5, 5)
 

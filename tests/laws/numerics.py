@@ -11,6 +11,7 @@ import torch
 from torch import Size, Tensor, nn
 
 from uncollapse import noise
+from uncollapse.learning import MakeUpdate
 
 Update = Callable[[Tensor], None]
 
@@ -76,26 +77,26 @@ def every_event(levels: int, shape: Size) -> Tensor:
     return torch.stack([torch.stack(event) for event in product(grid, repeat=shape.numel())]).reshape(-1, *shape)
 
 
-def sgd(rate: float) -> Callable[[Iterable[nn.Parameter]], Update]:
+def sgd(rate: float) -> MakeUpdate:
     """Plain gradient descent, in the place of the training's update."""
 
-    def make(parameters: Iterable[nn.Parameter]) -> Update:
+    def make(parameters: Iterable[nn.Parameter], factor: float = 1.0) -> Update:
         moved = list(parameters)
 
         def update(loss: Tensor) -> None:
             for p, gradient in zip(moved, torch.autograd.grad(loss, moved), strict=True):
-                p.data.sub_(rate * gradient)
+                p.data.sub_(factor * rate * gradient)
 
         return update
 
     return make
 
 
-def adam(rate: float) -> Callable[[Iterable[nn.Parameter]], Update]:
+def adam(rate: float) -> MakeUpdate:
     """Adam, in the place of the training's update."""
 
-    def make(parameters: Iterable[nn.Parameter]) -> Update:
-        optimiser = torch.optim.Adam(list(parameters), lr=rate)
+    def make(parameters: Iterable[nn.Parameter], factor: float = 1.0) -> Update:
+        optimiser = torch.optim.Adam(list(parameters), lr=factor * rate)
 
         def update(loss: Tensor) -> None:
             optimiser.zero_grad()

@@ -16,6 +16,7 @@ from uncollapse.distributions import (
     Committed,
     CouplingPrior,
     Density,
+    Generator,
     Likelihood,
     Posterior,
     Prior,
@@ -31,7 +32,31 @@ from uncollapse.distributions import (
 )
 from uncollapse.distributions.flows import Transforms
 from uncollapse.distributions.tractable import Location
-from uncollapse.divergences import RBF, DensityRatio, Game, InverseMultiquadric, Kernel, NonSaturating, Saturating
+from uncollapse.divergences import (
+    KL,
+    R1,
+    R2,
+    RBF,
+    Critic,
+    DensityRatio,
+    FDivergence,
+    Game,
+    GradientPenalty,
+    Hellinger,
+    Hinge,
+    InverseMultiquadric,
+    JensenShannon,
+    Kernel,
+    LeastSquares,
+    NonSaturating,
+    Pearson,
+    Penalty,
+    Relativistic,
+    ReverseKL,
+    Saturating,
+    Wasserstein,
+)
+from uncollapse.learning import Alternating, Objective, OptimalCritic, Procedure, Unrolled
 from uncollapse.networks import (
     MLP,
     Bias,
@@ -50,7 +75,6 @@ from uncollapse.vae import (
     VAE,
     AdversarialAutoencoder,
     AdversarialVariationalBayes,
-    Alternating,
     Amortized,
     Bound,
     Capacity,
@@ -61,8 +85,6 @@ from uncollapse.vae import (
     LogLikelihood,
     MaximumLikelihood,
     MonteCarloEM,
-    Objective,
-    Procedure,
     ReweightedEM,
     VariationalEM,
 )
@@ -181,6 +203,26 @@ GAMES: dict[str, Callable[[], Game]] = {
     "DensityRatio": DensityRatio,
     "NonSaturating": NonSaturating,
     "Saturating": Saturating,
+    "LeastSquares": partial(LeastSquares, target=1.0),
+    "Wasserstein": Wasserstein,
+    "Hinge": Hinge,
+    "Relativistic": Relativistic,
+    "KL": KL,
+    "ReverseKL": partial(ReverseKL, saturating=False),
+    "Pearson": Pearson,
+    "Hellinger": Hellinger,
+    "JensenShannon": JensenShannon,
+}
+CRITICS: dict[str, Callable[[list[Size]], Critic]] = {
+    "Critic": partial(Critic, network=small),
+    "Critic-with-remedies": partial(Critic, network=small, pack=2, noise=schedules.Linear(1.0, 0.0, steps=10), clip=0.1),
+}
+GENERATORS: dict[str, Callable[[int, Size], Likelihood]] = {"Generator": partial(Generator, network=small)}
+F_DIVERGENCES: list[type[FDivergence]] = [KL, ReverseKL, Pearson, Hellinger, JensenShannon]
+PENALTIES: dict[str, Callable[[], Penalty]] = {
+    "R1": partial(R1, gamma=2.0),
+    "R2": R2,
+    "GradientPenalty": partial(GradientPenalty, lam=5.0),
 }
 ADVERSARIAL: dict[str, Callable[[VAE], Objective]] = {
     "AdversarialAutoencoder": partial(AdversarialAutoencoder, network=small, game=Saturating()),
@@ -189,6 +231,9 @@ ADVERSARIAL: dict[str, Callable[[VAE], Objective]] = {
 OBJECTIVES: dict[str, Callable[[Any], Objective]] = {**BOUNDS, **ADVERSARIAL, "LogLikelihood": LogLikelihood}
 PROCEDURES: dict[str, Callable[[Objective], Procedure]] = {
     "Alternating": partial(Alternating, steps=2),
+    "Alternating-two-time-scales": partial(Alternating, model_steps=2, critic_rate=4.0),
+    "OptimalCritic": partial(OptimalCritic, tolerance=0.1, window=2, most=4),
+    "Unrolled": partial(Unrolled, unroll=2),
     "Amortized": Amortized,
     "MaximumLikelihood": MaximumLikelihood,
     "VariationalEM": VariationalEM,
@@ -208,6 +253,9 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "posterior": (POSTERIORS, Callable[[int, Size], Posterior]),
     "kernel": (KERNELS, Callable[[], Kernel]),
     "game": (GAMES, Callable[[], Game]),
+    "penalty": (PENALTIES, Callable[[], Penalty]),
+    "critic": (CRITICS, Callable[[list[Size]], Critic]),
+    "generator": (GENERATORS, Callable[[int, Size], Likelihood]),
     "objective": (OBJECTIVES, Callable[[Any], Objective]),
     "procedure": (PROCEDURES, Callable[[Objective], Procedure]),
     "sampler": (SAMPLERS, Callable[[], HMC]),
@@ -256,12 +304,14 @@ def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "
 def given(kind: str, name: str) -> tuple[Any, ...]:
     """What the house hands to the factory of a row: sizes, a model, an objective."""
     match kind:
-        case "schedule" | "kernel" | "game" | "sampler":
+        case "schedule" | "kernel" | "game" | "penalty" | "sampler":
             return ()
         case "network":
             return NETWORKS[name][1:]
         case "sigma":
             return (Size((3,)),)
+        case "critic":
+            return ([Size((3,))],)
         case "prior" | "density":
             return (LATENT,)
         case "transform":
@@ -269,7 +319,7 @@ def given(kind: str, name: str) -> tuple[Any, ...]:
         case "objective":
             return (Location(LATENT),) if name == "LogLikelihood" else (vae(),)
         case "procedure":
-            if name == "Alternating":
+            if name.startswith(("Alternating", "OptimalCritic", "Unrolled")):
                 return (ADVERSARIAL["AdversarialAutoencoder"](vae()),)
             return (ELBO(vae(posterior="Free" if name == "VariationalEM" else "Gaussian")),)
     return (LATENT, Size((3,)))

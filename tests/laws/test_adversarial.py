@@ -14,13 +14,13 @@ from laws.ppca import PPCA
 from uncollapse.data import from_arrays
 from uncollapse.distributions import Bernoulli, Mixture, Normal, posteriors
 from uncollapse.divergences import Critic, DensityRatio, NonSaturating
+from uncollapse.learning import Alternating
 from uncollapse.training import Training, fit
 from uncollapse.vae import (
     ELBO,
     VAE,
     AdversarialAutoencoder,
     AdversarialVariationalBayes,
-    Alternating,
     Amortized,
     InfoVAE,
 )
@@ -36,7 +36,7 @@ class Known(nn.Module):
         super().__init__()
         self.ratio = ratio
 
-    def forward(self, *things: Tensor) -> Tensor:
+    def forward(self, *things: Tensor, t: Tensor | float = 0.0) -> Tensor:
         return self.ratio(*things)
 
 
@@ -47,7 +47,10 @@ def quadrature() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return u, REAL.log_prob(u) - FAKE.log_prob(u), REAL.log_prob(u).exp() * weights, FAKE.log_prob(u).exp() * weights
 
 
-@pytest.mark.parametrize("name", GAMES)
+MINIMAX = ["DensityRatio", "NonSaturating", "Saturating"]
+
+
+@pytest.mark.parametrize("name", MINIMAX)
 def test_the_log_density_ratio_is_the_optimal_logit(name: str) -> None:
     """The gradient of the critic's expected loss at every point is zero there, nearby logits are worse, and the minimum is
     log 4 - 2 JSD; by quadrature, to 1e-9."""
@@ -75,7 +78,7 @@ def test_the_density_ratio_game_charges_the_divergence() -> None:
     assert_equal(fake @ DensityRatio().generator(ratio), expected, 1e-9)
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", sorted(GAMES.keys() - {"LeastSquares", "Relativistic", "Pearson"}))
 def test_every_game_falls_as_a_fake_passes_for_real(name: str) -> None:
     """The generator's charge falls with the logit, and is finite however sure the critic is."""
     logit = torch.tensor([-300.0, -20.0, -1.0, 0.0, 1.0, 20.0]).requires_grad_()
@@ -167,11 +170,12 @@ def test_each_player_moves_its_own(name: str) -> None:
     procedure = Alternating(objective, steps=2)
     asked: list[list[nn.Parameter]] = []
 
-    def update(parameters):  # type: ignore[no-untyped-def]
+    def update(parameters, rate=1.0):  # type: ignore[no-untyped-def]
         asked.append(list(parameters))
         return sgd(0.1 if len(asked) == 1 else 0.0)(asked[-1])
 
     procedure.connect(lambda module: module, update)
+    procedure.draw = lambda: torch.bernoulli(torch.full((8, 3), 0.5))
     model, critic = list(objective.model.parameters()), list(objective.critic.parameters())
     assert [{id(p) for p in group} for group in asked] == [{id(p) for p in group} for group in (model, critic)]
     assert all(p.requires_grad for p in critic)
@@ -190,7 +194,7 @@ def test_a_critic_learns_to_tell() -> None:
     procedure = Alternating(objective)
     procedure.connect(lambda module: module, adam(0.05))
     x = torch.ones(64, 3)
-    losses = [float(procedure.judge(x).mean()) for _ in range(60)]
+    losses = [float(procedure.judge(x, t)["critic_loss"].mean()) for _ in range(60)]
     assert losses[0] > 0.5 and losses[-1] < 0.1
 
 

@@ -12,8 +12,9 @@ from laws.parts import small, vae
 from laws.ppca import PPCA
 from uncollapse.distributions import Bernoulli, Implicit, Normal
 from uncollapse.evaluation import FromPosterior, Matched, Widened, log_likelihood
+from uncollapse.learning import Alternating
 from uncollapse.networks import Network
-from uncollapse.vae import ELBO, VAE, AdversarialVariationalBayes, Alternating, diagnose
+from uncollapse.vae import ELBO, VAE, AdversarialVariationalBayes, diagnose
 from uncollapse.vae.collapse import UNKNOWN
 
 t = torch.tensor(0)

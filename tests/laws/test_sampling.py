@@ -11,9 +11,10 @@ from laws.parts import affine, vae
 from laws.ppca import PPCA
 from uncollapse.data import from_arrays
 from uncollapse.distributions import HMC, FixedSigma, Normal, likelihoods, posteriors
+from uncollapse.learning import Procedure
 from uncollapse.networks import Bias
 from uncollapse.training import Training, TrainingError, fit
-from uncollapse.vae import ELBO, VAE, Amortized, MonteCarloEM, Procedure
+from uncollapse.vae import ELBO, VAE, Amortized, MonteCarloEM
 
 t = torch.tensor(0)
 sampler = partial(HMC, leapfrogs=6, step_size=0.15, adaptation=0.2)

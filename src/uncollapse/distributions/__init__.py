@@ -7,6 +7,7 @@ from uncollapse.distributions.draws import draw
 from uncollapse.distributions.fields import bits_per_dim
 from uncollapse.distributions.floored_posteriors import BatchNormalized, Committed
 from uncollapse.distributions.flow_priors import AutoregressivePrior, CouplingPrior, SplinePrior
+from uncollapse.distributions.generator import Generator
 from uncollapse.distributions.implicit import Implicit
 from uncollapse.distributions.latent import LatentVariableModel
 from uncollapse.distributions.likelihoods import Bernoulli, Categorical, DiscretizedLogistic
@@ -37,6 +38,7 @@ __all__ = [
     "FixedSigma",
     "Free",
     "FullGaussian",
+    "Generator",
     "Hierarchical",
     "Implicit",
     "LatentVariableModel",

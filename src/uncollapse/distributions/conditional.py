@@ -65,6 +65,7 @@ class Likelihood(Part, Conditional):
     """
 
     given: ClassVar[tuple[str, ...]] = ("features", "shape")
+    density: ClassVar[Density] = Density.EXACT
     levels: int | None = None  # discrete data lie on the grid k / (levels - 1) in [0, 1]; None: real numbers
 
     def __init__(self, features: int, shape: Size):

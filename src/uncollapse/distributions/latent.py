@@ -1,35 +1,102 @@
-"""Models with latent variables: a prior and a likelihood."""
+"""Models with latent variables: a prior, a likelihood, and maybe a posterior beside them."""
+
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor
+from torch.distributions import Distribution
 
-from uncollapse.distributions.conditional import Likelihood, Prior
+from uncollapse.distributions.conditional import Likelihood, Posterior, Prior
+from uncollapse.distributions.saved import Saved
+from uncollapse.distributions.still import evaluating
 
 
-class LatentVariableModel(nn.Module):
-    r"""The prescribed model :math:`p_\theta(x, z) = p(z)\, p_\theta(x \mid z)`.
+class LatentVariableModel(Saved):
+    r"""The model :math:`p_\theta(x, z) = p(z)\, p_\theta(x \mid z)`, with a posterior beside it if there is one.
 
     Args:
         prior: p(z).
         likelihood: p(x|z).
+        posterior: q(z|x), or None.
 
     Raises:
-        ValueError: If the two disagree about the latent's size.
+        ValueError: If the parts disagree about sizes.
     """
 
-    def __init__(self, prior: Prior, likelihood: Likelihood):
+    parts: ClassVar[tuple[str, ...]] = ("prior", "likelihood", "posterior")
+
+    def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior | None = None):
         super().__init__()
         if prior.features != likelihood.features:
             raise ValueError(
                 f"the prior has {prior.features} latents, the likelihood expects {likelihood.features}; make them equal"
             )
+        if posterior is not None and (posterior.features, posterior.shape) != (prior.features, likelihood.shape):
+            raise ValueError(
+                f"the posterior maps {tuple(posterior.shape)} to {posterior.features} latents, the model has {prior.features} "
+                f"latents and data of shape {tuple(likelihood.shape)}; make them equal"
+            )
         self.prior, self.likelihood = prior, likelihood
+        self.posterior: Any = posterior
+
+    def sizes(self) -> dict[str, Any]:
+        return {"features": self.prior.features, "shape": list(self.likelihood.shape)}
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) = log p(x|z) + log p(z) in nats, constants included: x [B, *shape] and z [K, B, L] to [K, B]."""
         return self.likelihood(z).log_prob(x) + self.prior().log_prob(z)
 
     @torch.no_grad()
-    def sample(self, n: int) -> Tensor:
-        """n observations, z ~ p(z) and x ~ p(x|z): [n, *shape]."""
-        return self.likelihood(self.prior().sample((n,))).sample()
+    def sample(self, n: int, source: Distribution | None = None, mean: bool = False) -> Tensor:
+        """n observations [n, *shape], x ~ p(x|z) with z from the prior or from another distribution over the latent.
+
+        Args:
+            n: How many.
+            source: Where the latents come from; None: the prior.
+            mean: The mean of p(x|z) in place of a draw: pictures without the noise of the likelihood.
+        """
+        with evaluating(self):
+            z = (self.prior() if source is None else source).sample(Size((n,)))
+            return self.decode(z) if mean else self.likelihood(z).sample()
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """The mean of p(x|z), or a draw where it has none: z [..., L] to [..., *shape]."""
+        with evaluating(self):
+            p = self.likelihood(z)
+            try:
+                return p.mean
+            except NotImplementedError:
+                return p.sample()
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """The posterior mean of each observation: x [B, *shape] to [B, L].
+
+        Raises:
+            ValueError: If the model has no posterior.
+        """
+        if self.posterior is None:
+            raise ValueError(
+                f"{type(self).__name__} encodes by its posterior, and has none; train one with --posterior Gaussian"
+            )
+        with evaluating(self):
+            return posterior_mean(self.posterior(x))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The mean of p(x|z) at the posterior mean, or a draw where the likelihood has no mean: [B, *shape]."""
+        return self.decode(self.encode(x))
+
+    def interpolate(self, a: Tensor, b: Tensor, steps: int = 8) -> Tensor:
+        """Decode the straight path from the code of a to the code of b: two [B, *shape] to [steps, B, *shape]."""
+        s = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device).reshape(-1, 1, 1)
+        return self.decode(torch.lerp(self.encode(a), self.encode(b), s))
+
+
+def posterior_mean(q: Distribution, draws: int = 64) -> Tensor:
+    """E_q[z], [B, L]: exact where the distribution states its mean, else the average of this many draws."""
+    try:
+        return q.mean
+    except NotImplementedError:
+        return q.sample(Size((draws,))).mean(0)

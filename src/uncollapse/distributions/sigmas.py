@@ -54,20 +54,26 @@ class LearnedSigma(Sigma):
         shape: Shape of one observation.
         start: Its value at the start.
         per_pixel: Whether each dimension of the data has its own.
+        limits: Smallest and largest value; None: no limits.
 
     Example:
         >>> LearnedSigma(Size((1, 8, 8)), per_pixel=True)(torch.zeros(1, 8, 8)).shape
         torch.Size([1, 8, 8])
     """
 
-    def __init__(self, shape: Size, start: float = 1.0, per_pixel: bool = False):
+    def __init__(self, shape: Size, start: float = 1.0, per_pixel: bool = False, limits: tuple[float, float] | None = None):
         super().__init__(shape)
         if start <= 0:
             raise ValueError(f"expected a sigma above 0, came start={start}")
+        if limits is not None and not 0 < limits[0] < limits[1]:
+            raise ValueError(f"expected limits 0 < low < high, came {tuple(limits)}")
+        self.limits = limits
         self.log_sigma = nn.Parameter(torch.full(self.shape if per_pixel else Size(), math.log(start)))
 
     def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
-        return self.log_sigma
+        if self.limits is None:
+            return self.log_sigma
+        return self.log_sigma.clamp(math.log(self.limits[0]), math.log(self.limits[1]))
 
 
 class OptimalSigma(Sigma):

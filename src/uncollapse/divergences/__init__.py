@@ -1,18 +1,46 @@
 """Divergences: how far one distribution is from another."""
 
-from uncollapse.divergences.critics import Critic, DensityRatio, Game, NonSaturating, Saturating
+from uncollapse.divergences.critics import Critic, Things
+from uncollapse.divergences.f_divergences import KL, FDivergence, Hellinger, JensenShannon, Pearson, ReverseKL
+from uncollapse.divergences.games import (
+    DensityRatio,
+    Game,
+    Hinge,
+    LeastSquares,
+    NonSaturating,
+    Relativistic,
+    Saturating,
+    Wasserstein,
+)
 from uncollapse.divergences.kl import has_closed_form, kl_units
 from uncollapse.divergences.mmd import RBF, InverseMultiquadric, Kernel, mmd
+from uncollapse.divergences.penalties import R1, R2, GradientPenalty, Judged, Penalty
 
 __all__ = [
+    "KL",
+    "R1",
+    "R2",
     "RBF",
     "Critic",
     "DensityRatio",
+    "FDivergence",
     "Game",
+    "GradientPenalty",
+    "Hellinger",
+    "Hinge",
     "InverseMultiquadric",
+    "JensenShannon",
+    "Judged",
     "Kernel",
+    "LeastSquares",
     "NonSaturating",
+    "Pearson",
+    "Penalty",
+    "Relativistic",
+    "ReverseKL",
     "Saturating",
+    "Things",
+    "Wasserstein",
     "has_closed_form",
     "kl_units",
     "mmd",

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma
 from uncollapse.distributions.flows import Transforms
 from uncollapse.divergences import Game, Kernel
+from uncollapse.learning import Objective, Procedure
 from uncollapse.networks import Network
 from uncollapse.schedules import Schedule
-from uncollapse.vae import Objective, Procedure
 
 ROLES: dict[str, type] = {
     "prior": Prior,

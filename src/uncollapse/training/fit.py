@@ -9,12 +9,13 @@ from torch import nn
 
 from uncollapse import noise
 from uncollapse.data import Data
+from uncollapse.distributions import LatentVariableModel
+from uncollapse.learning import Procedure
 from uncollapse.training.log import Observer
 from uncollapse.training.loop import Fitted, Loop
 from uncollapse.training.machine import Interruption
 from uncollapse.training.settings import Machine, Training
 from uncollapse.training.update import OptimizerFactory, default_optimizer
-from uncollapse.vae import VAE, Procedure
 
 
 def fit(
@@ -90,7 +91,7 @@ def admit(model: nn.Module, data: Data) -> None:
     Raises:
         ValueError: If levels, range or shape of the data are not what the likelihood expects.
     """
-    if not isinstance(model, VAE):
+    if not isinstance(model, LatentVariableModel):
         return
     expected = model.likelihood.levels
     if expected not in (None, data.levels):

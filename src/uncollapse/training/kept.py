@@ -7,10 +7,11 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from uncollapse.distributions import LatentVariableModel
+from uncollapse.learning import Procedure
 from uncollapse.training.checkpoint import read_state, replacing, standing, steadily, write_state
 from uncollapse.training.log import Meter
 from uncollapse.training.update import Update
-from uncollapse.vae import VAE, Procedure
 
 
 class Kept:
@@ -88,7 +89,7 @@ class Kept:
 def keep(model: nn.Module, directory: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
     """Write a model and a state beside it as a checkpoint, whole or not at all."""
     with replacing(directory) as staging:
-        if isinstance(model, VAE):
+        if isinstance(model, LatentVariableModel):
             model.save_pretrained(staging)
         else:
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, staging / "model.safetensors")
@@ -102,7 +103,7 @@ def take(model: nn.Module, weights: dict[str, Tensor], where: Path | str) -> Non
         ValueError: If they are another model's.
     """
     device = next(model.parameters()).device
-    if isinstance(model, VAE):
+    if isinstance(model, LatentVariableModel):
         model.load_weights(weights, str(where))
     else:
         try:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from uncollapse import noise
 from uncollapse.data import Data, Source
+from uncollapse.learning import Procedure
 from uncollapse.memory import keep_pages
 from uncollapse.training.checkpoint import write
 from uncollapse.training.kept import Kept
@@ -20,8 +21,6 @@ from uncollapse.training.log import Line, Log, Meter, Observer, plain
 from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
 from uncollapse.training.settings import Machine, Training
 from uncollapse.training.update import OptimizerFactory, Update
-from uncollapse.vae import Procedure
-from uncollapse.vae.collapse import lasting, remedies
 
 EARLY, LOOKED = 4, 256  # in how many parts early looks cut the steps up to the first validation, and at how many observations
 SOON = 50  # steps before which, and between which, none is worth its time
@@ -74,6 +73,7 @@ class Loop:
             schedule.over(training.steps)
         self.updates: list[Update] = []  # one a player, the model's first
         self._optimizer = optimizer
+        procedure.objective.meet(data, self.batch if self.rows is None else self.rows.stop - self.rows.start)
         self._start(data)
         procedure.connect(wrapper(self.accelerator, machine), self._make_update)
         if not self.updates:
@@ -98,8 +98,8 @@ class Loop:
                 noise.seed_step(self.training.seed, START)
                 prior.start_from(data.train.batch(data.train.some(prior.wants)))
 
-    def _make_update(self, parameters: Iterable[nn.Parameter]) -> Update:
-        self.updates.append(Update(parameters, self._optimizer, self.training, self.accelerator))
+    def _make_update(self, parameters: Iterable[nn.Parameter], rate: float = 1.0) -> Update:
+        self.updates.append(Update(parameters, self._optimizer, self.training, self.accelerator, rate))
         return self.updates[-1]
 
     def _track(self, machine: Machine) -> Observer:
@@ -125,7 +125,7 @@ class Loop:
     def run(self, stop: Interruption) -> None:
         """Train until the steps are done, the patience is over or a signal came."""
         training = self.training
-        self.model.train()
+        self.procedure.objective.train()
         since = time.perf_counter()
         while self.step < training.steps and not self._stale() and not self._stopped(stop):
             self.advance()
@@ -193,18 +193,18 @@ class Loop:
     @contextmanager
     def _averaged(self) -> Iterator[Source]:
         """Within it the model is in eval mode with its averaged weights, and noise is that of validations; the data for it."""
-        self.model.eval()
+        self.procedure.objective.eval()
         with ExitStack() as averaged, noise.sharing(None):
             for update in self.updates:
                 averaged.enter_context(update.averaged())
             noise.seed_step(self.training.seed, VALIDATION)
             yield self.data.valid
-        self.model.train()
+        self.procedure.objective.train()
 
     def _look(self) -> None:
         """Before the first validation, look at the posterior alone: a collapse begins early."""
         with self._averaged() as valid:
-            seen = self.procedure.look(valid.batch(valid.some(LOOKED)))
+            seen = self.procedure.objective.look(valid.batch(valid.some(LOOKED)))
         if seen:
             self._note("look", seen)
 
@@ -227,10 +227,11 @@ class Loop:
         warned = any(line["kind"] == "warning" for line in self.log.lines) or self.step == self.training.steps
         line = {"kind": kind, "step": self.step, "seconds": round(time.perf_counter() - self.started, 3), **seen}
         self.log.write(line)
-        if not looks or warned or not lasting(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
+        lasts = self.procedure.objective.lasting
+        if not looks or warned or not lasts(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
             return
         config = None if self.out is None else self.out / "config.yaml"
-        cures = remedies(self.model, str(config) if config and config.exists() else "vae")
+        cures = self.procedure.objective.remedies(str(config) if config and config.exists() else "vae")
         words = {name: line[name] for name in ("step", "seconds", "verdict", "reason")}
         self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
 

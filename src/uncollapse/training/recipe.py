@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Self
 
 import torch
@@ -11,11 +12,11 @@ from torch import Size, nn
 from torch.optim import Optimizer
 
 from uncollapse.data import Data, load
-from uncollapse.distributions import Likelihood, Posterior, Prior
+from uncollapse.distributions import LatentVariableModel, Likelihood, Posterior, Prior
+from uncollapse.learning import Objective, Procedure
 from uncollapse.training.complaints import check_names, complaint
 from uncollapse.training.named import located
 from uncollapse.training.settings import Machine, Training
-from uncollapse.vae import VAE, Objective, Procedure
 
 SHORT = {
     "--data": "--data.name",
@@ -35,10 +36,10 @@ def model_parts(
     features: int,
     prior: Callable[[int], Prior],
     likelihood: Callable[[int, Size], Likelihood],
-    posterior: Callable[[int, Size], Posterior],
-    objective: Callable[[VAE], Objective],
+    objective: Callable[[LatentVariableModel], Objective],
     procedure: Callable[[Objective], Procedure],
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+    posterior: Callable[[int, Size], Posterior] | None = None,
 ) -> None:
     """The parts of a recipe.
 
@@ -46,10 +47,10 @@ def model_parts(
         features: Size of the latent; every part that needs it is told.
         prior: p(z).
         likelihood: p(x|z), with the network that decodes.
-        posterior: q(z|x), with the network that encodes.
         objective: What is maximised.
         procedure: The algorithm.
         optimizer: A torch optimiser with a fused form.
+        posterior: q(z|x), with the network that encodes; a GAN may have none.
     """
 
 
@@ -115,15 +116,21 @@ class Recipe:
         """Load the data."""
         return load(**self.values["data"])
 
-    def model(self, shape: Size) -> VAE:
+    def model(self, shape: Size) -> LatentVariableModel:
         """Build the model for observations of this shape, its weights drawn from the seed."""
         torch.manual_seed(self.training.seed)
         p = self.parts
         if p.features < 1:
             raise ValueError(f"expected --latent of at least 1, came {p.features}")
-        return VAE.of(p.features, list(shape), p.prior, p.likelihood, p.posterior)
+        return self.learns.of(p.features, list(shape), p.prior, p.likelihood, p.posterior)
 
-    def procedure(self, model: VAE) -> Procedure:
+    @property
+    def learns(self) -> Any:
+        """The class of its model."""
+        module, _, name = self.values["objective"]["class_path"].rpartition(".")
+        return getattr(import_module(module), name).learns
+
+    def procedure(self, model: LatentVariableModel) -> Procedure:
         """The procedure that learns a model."""
         return self.parts.procedure(self.parts.objective(model))
 

@@ -31,16 +31,22 @@ class Update:
         optimizer: Factory of the optimiser, one that has a fused form.
         training: The schedule of the learning rate, clipping and averaging.
         accelerator: Does backward, in whatever precision and over however many processes.
+        rate: Factor of the optimiser's learning rate.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], optimizer: OptimizerFactory, training: Training, accelerator: Accelerator
+        self,
+        parameters: Iterable[nn.Parameter],
+        optimizer: OptimizerFactory,
+        training: Training,
+        accelerator: Accelerator,
+        rate: float = 1.0,
     ):
         self.parameters = list(parameters)
         self.optimizer = fused(optimizer(self.parameters))
         self.accelerator, self.clip, self.ema = accelerator, training.clip, training.ema
         self.schedule: Schedule = training.schedule
-        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.rates = [rate * float(group["lr"]) for group in self.optimizer.param_groups]
         self.average = [p.detach().clone() for p in self.parameters] if self.ema else []
         device = self.parameters[0].device
         self.skipped, self.norm = torch.zeros((), device=device), torch.zeros((), device=device)

@@ -1,13 +1,13 @@
 """Variational autoencoders: the model, its objectives, the procedures that learn them, and the diagnosis of collapse."""
 
-from uncollapse.vae.adversarial import Adversarial, AdversarialAutoencoder, AdversarialVariationalBayes, Alternating
+from uncollapse.vae.adversarial import Adversarial, AdversarialAutoencoder, AdversarialVariationalBayes
 from uncollapse.vae.apart import Apart
 from uncollapse.vae.collapse import Diagnosis, Thresholds, diagnose
-from uncollapse.vae.inference import Amortized, MaximumLikelihood, Procedure, VariationalEM
+from uncollapse.vae.inference import Amortized, MaximumLikelihood, VariationalEM
 from uncollapse.vae.lagging import Lagging
 from uncollapse.vae.matching import InfoVAE
 from uncollapse.vae.model import VAE, Terms
-from uncollapse.vae.objectives import ELBO, IWAE, Bound, EntropyELBO, JointELBO, LogLikelihood, Objective
+from uncollapse.vae.objectives import ELBO, IWAE, Bound, EntropyELBO, JointELBO, LogLikelihood
 from uncollapse.vae.penalties import Capacity
 from uncollapse.vae.reweighted import ReweightedEM
 from uncollapse.vae.sampling import MonteCarloEM
@@ -19,7 +19,6 @@ __all__ = [
     "Adversarial",
     "AdversarialAutoencoder",
     "AdversarialVariationalBayes",
-    "Alternating",
     "Amortized",
     "Apart",
     "Bound",
@@ -32,8 +31,6 @@ __all__ = [
     "LogLikelihood",
     "MaximumLikelihood",
     "MonteCarloEM",
-    "Objective",
-    "Procedure",
     "ReweightedEM",
     "Terms",
     "Thresholds",

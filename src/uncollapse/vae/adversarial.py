@@ -1,21 +1,19 @@
-"""Objectives whose divergence a critic estimates, and the procedure that trains both."""
+"""Objectives of a VAE whose divergence a critic estimates; `Alternating` trains both."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-import torch
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 
 from uncollapse.distributions import Posterior
-from uncollapse.divergences.critics import Critic, DensityRatio, Game, NonSaturating
+from uncollapse.divergences import Critic, DensityRatio, Game, NonSaturating, Things
+from uncollapse.learning import Logged, TwoPlayer
 from uncollapse.networks import Factory
-from uncollapse.vae.inference import Procedure, Update
 from uncollapse.vae.model import VAE
-from uncollapse.vae.objectives import Logged, Objective
+from uncollapse.vae.objectives import OfVAE
 
 
-class Adversarial(Objective):
+class Adversarial(OfVAE, TwoPlayer):
     """The reconstruction less a divergence from the prior, estimated by a critic of draws of both: no density of q is needed.
 
     The critic's logit is positive for the prior's draws. Its estimate is right at the optimal critic only, and no bound before.
@@ -27,23 +25,26 @@ class Adversarial(Objective):
         shapes: Shapes of what the critic sees.
 
     Raises:
-        ValueError: If the prior is learned: the objective holds no log p(z) that would train it.
+        ValueError: If the prior is learned: the objective holds no log p(z) that would train it. If the game judges pairs.
     """
 
     selects: ClassVar[str] = "objective"
 
     def __init__(self, model: VAE, network: Factory, game: Game, shapes: list[Size]):
-        super().__init__(model)
+        super().__init__(model, Critic(shapes, network), game)
+        if game.pairs:
+            raise ValueError(
+                f"{type(game).__name__} judges a fake beside a real one, here a draw of q is judged alone; write "
+                "--objective.game NonSaturating"
+            )
         if any(p.requires_grad for p in model.prior.parameters()):
             raise ValueError(
                 f"{type(self).__name__} never sees log p(z), so nothing would train {type(model.prior).__name__}; write "
                 "--prior Normal, or an objective with the divergence itself (ELBO, InfoVAE)"
             )
-        self.critic, self.game = Critic(shapes, network), game
-        self.network = self.critic.network
 
     @abstractmethod
-    def seen(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    def seen(self, x: Tensor, z: Tensor) -> Things:
         """What of a pair x [B, *shape], z [B, L] the critic sees."""
 
     def posterior_draws(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
@@ -51,10 +52,14 @@ class Adversarial(Objective):
         posterior: Posterior = self.model.posterior
         return (posterior(x) if parameters is None else posterior.at(parameters)).rsample()
 
+    def pairs(self, x: Tensor) -> tuple[Things, Things]:
+        z = self.posterior_draws(x)
+        return self.seen(x, self.model.prior().sample(Size((len(x),)))), self.seen(x, z)
+
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         z = self.posterior_draws(x, parameters)
         log_likelihood = self.model.likelihood(z).log_prob(x)
-        logit = self.critic(*self.seen(x, z))
+        logit = self.critic(*self.seen(x, z), t=t)
         bound = log_likelihood - self.game.generator(logit)
         estimate = -logit.detach()
         return bound, {"objective": log_likelihood + logit.detach(), "log_likelihood": log_likelihood, "divergence": estimate}
@@ -90,7 +95,7 @@ class AdversarialAutoencoder(Adversarial):
     def __init__(self, model: VAE, network: Factory, game: Game = NonSaturating()):
         super().__init__(model, network, game, [Size((model.prior.features,))])
 
-    def seen(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    def seen(self, x: Tensor, z: Tensor) -> Things:
         return (z,)
 
 
@@ -121,100 +126,5 @@ class AdversarialVariationalBayes(Adversarial):
     def __init__(self, model: VAE, network: Factory):
         super().__init__(model, network, DensityRatio(), [model.likelihood.shape, Size((model.prior.features,))])
 
-    def seen(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    def seen(self, x: Tensor, z: Tensor) -> Things:
         return x, z
-
-
-class Judgement(nn.Module):
-    """The critic's side of an adversarial objective: minus its loss, for each observation."""
-
-    def __init__(self, critic: Critic, game: Game):
-        super().__init__()
-        self.critic, self.game = critic, game
-
-    def forward(self, real: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> Tensor:
-        return -self.game.critic(self.critic(*real), self.critic(*fake))
-
-
-class Alternating(Procedure):
-    r"""Alternating steps: a critic learns to tell the posterior's draws from the prior's, then θ and φ climb by its word.
-
-    .. math:: \psi \leftarrow \psi - \eta \, \nabla_\psi \tfrac1B \sum_i \ell_\psi(x_i, z_i, \tilde z_i), \qquad
-              (\theta, \phi) \leftarrow (\theta, \phi) + \eta \, \nabla_{\theta, \phi} \tfrac1B \sum_i \mathcal L(x_i)
-
-    The critic has an update, so an optimiser, of its own.
-
-    Args:
-        objective: `AdversarialAutoencoder` or `AdversarialVariationalBayes`.
-        steps: Steps of the critic for one of the model, on the same batch with new draws.
-
-    Raises:
-        ValueError: If the objective has no critic, or steps is not positive.
-
-    References:
-        Makhzani et al. (2016), section 2; Mescheder et al. (2017), algorithm 1.
-
-    Example:
-        >>> import uncollapse as uc
-        >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
-        >>> from uncollapse.networks import MLP
-        >>> _ = torch.manual_seed(0)
-        >>> data = uc.data.from_arrays(torch.arange(100).remainder(2)[:, None].repeat(1, 4))
-        >>> vae = VAE(Normal(1), Bernoulli(1, (4,), MLP), posteriors.Gaussian(1, (4,), MLP))
-        >>> fitted = uc.fit(Alternating(AdversarialAutoencoder(vae, MLP)), data, uc.Training(steps=20, batch_size=20))
-        >>> 1.0 < fitted.lines[0]["critic_loss"] < 1.5  # near 2 log 2 = 1.39, of a critic that cannot tell
-        True
-    """
-
-    plays: ClassVar[bool] = True
-
-    def __init__(self, objective: Objective, steps: int = 1):
-        super().__init__(objective)
-        if not isinstance(objective, Adversarial):
-            raise ValueError(
-                f"Alternating expects an objective with a critic, came {type(objective).__name__}; write --objective "
-                "AdversarialAutoencoder, or --procedure Amortized"
-            )
-        if steps < 1:
-            raise ValueError(f"expected at least 1 step of the critic, came {steps}")
-        self.steps, self.adversarial = steps, objective
-        self.judgement: nn.Module = Judgement(objective.critic, objective.game)
-        self.criticise: Update | None = None
-
-    def connect(self, wrap: Callable[[nn.Module], nn.Module], update: Callable[[Iterable[nn.Parameter]], Update]) -> None:
-        critic = self.adversarial.critic
-        self.judgement = wrap(self.judgement)
-        critic.requires_grad_(False)  # so that the model's side does not wait for gradients of the critic
-        super().connect(wrap, update)
-        critic.requires_grad_(True)
-        self.criticise = update(critic.parameters())
-
-    def parameters(self) -> list[nn.Parameter]:
-        held = {id(p) for p in self.adversarial.critic.parameters()}
-        return [p for p in super().parameters() if id(p) not in held]
-
-    def state(self) -> dict[str, Tensor]:
-        return {f"critic.{name}": value for name, value in self.adversarial.critic.state_dict().items()}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        critic = {name.removeprefix("critic."): v for name, v in state.items() if name.startswith("critic.")}
-        self.adversarial.critic.load_state_dict(critic)
-
-    def step(self, x: Tensor, t: Tensor) -> Logged:
-        losses = [self.judge(x) for _ in range(self.steps)]
-        critic = self.adversarial.critic.requires_grad_(False)
-        bound, logged = self.forward(x, t)
-        self.ascend(bound)
-        critic.requires_grad_(True)
-        return {name: value.detach() for name, value in logged.items()} | {"critic_loss": losses[-1]}
-
-    def judge(self, x: Tensor) -> Tensor:
-        """One step of the critic; returns its loss [B] before it, 2 log 2 nats where it cannot tell."""
-        objective = self.adversarial
-        with torch.no_grad():
-            z, prior = objective.posterior_draws(x), self.objective.model.prior().sample(Size((len(x),)))
-        judged = self.judgement(objective.seen(x, prior), objective.seen(x, z))
-        if self.criticise is None:
-            raise RuntimeError("a procedure learns within fit(procedure, data); call that")
-        self.criticise(-judged.mean())
-        return -judged.detach()

@@ -1,14 +1,13 @@
 """Procedures that learn the encoder by one gradient and the rest by another."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from uncollapse.distributions.still import frozen
-from uncollapse.vae.inference import Procedure, Update
+from uncollapse.learning import Logged, MakeUpdate, Objective, Procedure
 from uncollapse.vae.model import VAE
-from uncollapse.vae.objectives import Logged, Objective
 
 
 class Apart(Procedure, ABC):
@@ -44,7 +43,7 @@ class Apart(Procedure, ABC):
     def step(self, x: Tensor, t: Tensor) -> Logged:
         """Learn from one batch, as `Procedure.step`."""
 
-    def connect(self, wrap: Callable[[nn.Module], nn.Module], update: Callable[[Iterable[nn.Parameter]], Update]) -> None:
+    def connect(self, wrap: Callable[[nn.Module], nn.Module], update: MakeUpdate) -> None:
         super().connect(wrap, update)
         with frozen(self.theta):
             self.of_phi = wrap(self.of_phi)

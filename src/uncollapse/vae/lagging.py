@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.distributions.still import frozen
+from uncollapse.learning import Logged, Objective
 from uncollapse.processes import mean_over_processes
 from uncollapse.vae.apart import Apart
-from uncollapse.vae.objectives import Logged, Objective
 
 
 class Lagging(Apart):

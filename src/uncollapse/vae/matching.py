@@ -5,9 +5,10 @@ from torch.distributions import Distribution
 
 from uncollapse.divergences import InverseMultiquadric, Kernel, kl_units
 from uncollapse.divergences.mmd import mmd
+from uncollapse.learning import Logged
 from uncollapse.processes import gathered
 from uncollapse.vae.model import VAE
-from uncollapse.vae.objectives import Bound, Logged
+from uncollapse.vae.objectives import Bound
 
 
 class InfoVAE(Bound):

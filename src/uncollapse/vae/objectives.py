@@ -1,55 +1,19 @@
-"""Objectives: what is maximised. Each holds its model, and its forward is what gets differentiated, wrapped and compiled."""
+"""Objectives of a VAE: the bounds on log p(x)."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from uncollapse.distributions import Density, Posterior, draw
 from uncollapse.divergences import kl_units
-from uncollapse.parts import Part
+from uncollapse.learning import Logged, Objective
 from uncollapse.processes import gathered
 from uncollapse.schedules import Schedule, schedule
+from uncollapse.vae.collapse import diagnose, lasting, remedies
 from uncollapse.vae.model import VAE, Terms
-
-Logged = dict[str, Tensor]
-"""Named per-example values [B] in nats, for the log."""
-
-
-class Objective(Part, nn.Module, ABC):
-    """Something to be maximised, unreduced [B], of a model.
-
-    Args:
-        model: The model whose objective it is.
-
-    Attributes:
-        selects: The logged value by which validation chooses the best weights.
-    """
-
-    given: ClassVar[tuple[str, ...]] = ("model",)
-    selects: ClassVar[str] = "elbo"
-
-    def __init__(self, model: Any):
-        super().__init__()
-        self.model = model
-
-    @abstractmethod
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        """The objective [B] of x [B, *shape] at step t, and what to log of it.
-
-        Args:
-            x: Observations.
-            t: Step, a 0-d tensor.
-            parameters: Variational parameters [B, P] to take in place of the encoder's.
-        """
-
-    def schedules(self) -> Iterator[Schedule]:
-        """Its schedules, whose open lengths the training fills in."""
-        return (value for value in vars(self).values() if isinstance(value, Schedule))
 
 
 class LogLikelihood(Objective):
@@ -69,7 +33,26 @@ class LogLikelihood(Objective):
         return log_likelihood, {"log_likelihood": log_likelihood}
 
 
-class Bound(Objective):
+class OfVAE(Objective):
+    """An objective of a VAE: what the diagnosis of posterior collapse sees of it is looked at during training."""
+
+    learns: ClassVar[type] = VAE
+
+    def look(self, x: Tensor) -> dict[str, Any]:
+        if len(x) < 2:
+            return {}
+        seen = diagnose(self.model, x).as_dict()
+        names = ["kl", "kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict", "reason"]
+        return {name: seen[name] for name in [*names, *(["kl_blocks"] if seen["kl_blocks"] else [])]}
+
+    def lasting(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
+        return lasting(before, now)
+
+    def remedies(self, recipe: str) -> list[str]:
+        return remedies(self.model, recipe)
+
+
+class Bound(OfVAE):
     """A bound on log p(x) by K draws from the posterior.
 
     Args:

@@ -2,10 +2,11 @@
 
 from torch import Tensor
 
+from uncollapse.learning import Logged
 from uncollapse.processes import gathered
 from uncollapse.schedules import Schedule, schedule
 from uncollapse.vae.model import VAE
-from uncollapse.vae.objectives import ELBO, Logged
+from uncollapse.vae.objectives import ELBO
 
 
 class Capacity(ELBO):

@@ -5,8 +5,9 @@ import math
 from torch import Size, Tensor
 
 from uncollapse.distributions import Density
+from uncollapse.learning import Logged
 from uncollapse.vae.model import VAE
-from uncollapse.vae.objectives import Bound, Logged
+from uncollapse.vae.objectives import Bound
 
 
 class ReweightedEM(Bound):

@@ -1,16 +1,15 @@
 """Learning from samples of the posterior itself: HMC starts where the encoder points, and the decoder sees where it ends."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from uncollapse.distributions import HMC
 from uncollapse.distributions.still import evaluating, frozen
+from uncollapse.learning import Logged, MakeUpdate, Objective
 from uncollapse.vae.apart import Apart
-from uncollapse.vae.inference import Update
 from uncollapse.vae.model import VAE
-from uncollapse.vae.objectives import Logged, Objective
 
 REFUSED = 3  # lines of the log without an accepted proposal, after which a training stops
 
@@ -70,7 +69,7 @@ class MonteCarloEM(Apart):
         self.sampler, self.transitions, self.refused = sampler(), transitions, 0
         self.of_theta = LogJoint(model)
 
-    def connect(self, wrap: Callable[[nn.Module], nn.Module], update: Callable[[Iterable[nn.Parameter]], Update]) -> None:
+    def connect(self, wrap: Callable[[nn.Module], nn.Module], update: MakeUpdate) -> None:
         super().connect(wrap, update)
         self.sampler.to(self.phi[0].device)
 

@@ -1,0 +1,69 @@
+"""Objectives: what is maximised. Each holds its model, and its forward is what gets differentiated, wrapped and compiled."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from uncollapse.data import Data
+from uncollapse.parts import Part
+from uncollapse.schedules import Schedule
+
+Logged = dict[str, Tensor]
+"""Named per-example values [B] in nats, for the log."""
+
+
+class Objective(Part, nn.Module, ABC):
+    """Something to be maximised, unreduced [B], of a model.
+
+    Args:
+        model: The model whose objective it is.
+
+    Attributes:
+        learns: The class of model that a recipe builds for it, with a constructor `of` from factories of its parts.
+        selects: The value, logged or seen by the diagnosis, by which validation chooses the best weights.
+        diagnosed: Observations that the diagnosis during training looks at.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("model",)
+    learns: ClassVar[type]
+    selects: ClassVar[str] = "elbo"
+    diagnosed: ClassVar[int] = 512
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+
+    @abstractmethod
+    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        """The objective [B] of x [B, *shape] at step t, and what to log of it.
+
+        Args:
+            x: Observations.
+            t: Step, a 0-d tensor.
+            parameters: Variational parameters [B, P] to take in place of the encoder's.
+        """
+
+    def schedules(self) -> Iterator[Schedule]:
+        """Its schedules, whose open lengths the training fills in."""
+        return (value for value in vars(self).values() if isinstance(value, Schedule))
+
+    def meet(self, data: Data, batch: int) -> None:
+        """Called once by the training, before anything is drawn: what it learns from, and how many at a time.
+
+        Raises:
+            ValueError: If it cannot learn from such batches.
+        """
+
+    def look(self, x: Tensor) -> dict[str, Any]:
+        """What the diagnosis sees on held-out observations x [N, *shape], without its remedies; nothing where there is none."""
+        return {}
+
+    def lasting(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
+        """Whether two looks, one after the other, show a collapse that is not on its way out."""
+        return False
+
+    def remedies(self, recipe: str) -> list[str]:
+        """What to try against a collapse, as commands that train this recipe."""
+        return []

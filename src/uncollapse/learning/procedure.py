@@ -1,0 +1,112 @@
+"""Procedures: algorithms, each a batch turned into updates."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.learning.objective import Logged, Objective
+from uncollapse.parts import Part
+from uncollapse.schedules import Schedule
+
+Update = Callable[[Tensor], None]
+"""What takes a loss to a step of the weights; the training makes it."""
+
+
+class MakeUpdate(Protocol):
+    """What makes an update of some parameters, with the learning rate times a factor."""
+
+    def __call__(self, parameters: Iterable[nn.Parameter], rate: float = 1.0, /) -> Update: ...
+
+
+class Procedure(Part, ABC):
+    """An algorithm that learns from batches. It states what it updates, and never calls an optimiser.
+
+    Args:
+        objective: What is maximised; its forward is what gets wrapped for devices, processes and compilation.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("objective",)
+    plays: ClassVar[bool] = False  # whether it trains an objective's critic too
+
+    def __init__(self, objective: Objective):
+        if not self.plays and getattr(objective, "critic", None) is not None:
+            raise ValueError(
+                f"{type(self).__name__} would train the critic of {type(objective).__name__} to flatter; write "
+                "--procedure Alternating"
+            )
+        self.objective = objective
+        self.forward: nn.Module = objective
+        self.update: Update | None = None
+        self.draw: Callable[[], Tensor] | None = None
+
+    def further(self) -> Tensor:
+        """A further batch of the training data, drawn at random within a step; the training sets where from.
+
+        Raises:
+            RuntimeError: Outside a training.
+        """
+        if self.draw is None:
+            raise RuntimeError("a procedure draws further batches within fit(procedure, data); call that")
+        return self.draw()
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed training needs of the procedure beside the weights, by name."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+        return
+
+    def complaint(self, values: dict[str, float]) -> str | None:
+        """What is wrong with a line of the log, in words, so that the training stops; None: nothing."""
+        return None
+
+    def connect(self, wrap: Callable[[nn.Module], nn.Module], update: MakeUpdate) -> None:
+        """Called once by the training: wrap what is differentiated, and make an update of the parameters it moves.
+
+        A procedure with several players asks for an update for each, that of the model first.
+        """
+        self.forward = wrap(self.objective)
+        self.update = update(self.parameters())
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the update moves."""
+        return [p for p in self.objective.parameters() if p.requires_grad]
+
+    def schedules(self) -> Iterator[Schedule]:
+        """Its schedules, whose open lengths the training fills in."""
+        return self.objective.schedules()
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Tensor], t: Tensor) -> dict[str, Any]:
+        """The mean of the objective's values over held-out data, the value that selects as `bound`, and the diagnosis.
+
+        Args:
+            batches: Observations [B, *shape] each, in random order: the diagnosis looks at the first of them.
+            t: Step, a 0-d tensor.
+        """
+        sums: dict[str, Tensor] = {}
+        seen: list[Tensor] = []
+        n = 0
+        for x in batches:
+            for name, value in self.objective(x, t)[1].items():
+                sums[name] = sums.get(name, torch.zeros((), device=x.device)) + value.mean() * len(x)
+            if n < self.objective.diagnosed:
+                seen.append(x)
+            n += len(x)
+        values = self.objective.look(torch.cat(seen)[: self.objective.diagnosed])
+        values |= {name: float(total) / n for name, total in sums.items()}
+        return {"bound": values[self.objective.selects], **values}
+
+    @abstractmethod
+    def step(self, x: Tensor, t: Tensor) -> Logged:
+        """Learn from one batch x [B, *shape] at step t; returns detached per-example values [B] for the log."""
+
+    def ascend(self, bound: Tensor) -> None:
+        """One step of the weights up the batch's mean bound."""
+        if self.update is None:
+            raise RuntimeError("a procedure learns within fit(procedure, data); call that")
+        self.update(-bound.mean())
