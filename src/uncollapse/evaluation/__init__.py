@@ -7,6 +7,7 @@ from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
 from uncollapse.evaluation.neighbours import PRDC, prdc
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
 from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid
+from uncollapse.evaluation.two_samples import classifier_test, energy_distance, memorisation, mmd_test, nearest_neighbours
 
 __all__ = [
     "KID",
@@ -24,12 +25,17 @@ __all__ = [
     "Pixels",
     "Proposal",
     "Widened",
+    "classifier_test",
+    "energy_distance",
     "evaluate",
     "fid",
     "inception_score",
     "kid",
     "log_likelihood",
+    "memorisation",
+    "mmd_test",
     "natural",
+    "nearest_neighbours",
     "prdc",
     "width",
 ]

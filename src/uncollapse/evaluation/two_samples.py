@@ -1,0 +1,340 @@
+"""Two samples, and no density of either: are they of one distribution, and does one copy the other? Distances are float64."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from uncollapse.divergences import RBF, Kernel
+
+BUDGET = 2**24  # distances at a time
+PROBED = 2000  # pooled draws that a median of distances is taken over
+NARROW = 16  # dimensions up to which distances are taken by differences; matrix products are many times faster beyond
+
+
+class MMDTest(NamedTuple):
+    """A permutation test by the maximum mean discrepancy."""
+
+    mmd: float  # MMD², the U-statistic, without unit
+    p_value: float
+    kernel: Kernel
+
+
+class ClassifierTest(NamedTuple):
+    """How well a classifier tells two samples apart."""
+
+    accuracy: float  # on what it has not seen; 1/2 is chance
+    z: float  # standard errors above 1/2
+    p_value: float
+    n_test: int
+
+
+class Neighbours(NamedTuple):
+    """The nearest rows, the nearest first."""
+
+    distances: Tensor  # [N, k], float64
+    indices: Tensor  # [N, k]
+
+
+class Memorisation(NamedTuple):
+    """Whether samples lie nearer to the training set than held-out data do."""
+
+    share: float  # of samples whose nearest neighbour is a training point; 1/2 without memorisation
+    standard_error: float  # binomial, of the share
+    deviation: float  # of the share without memorisation, if labels "train" and "held out" are dealt anew
+    z: float  # (share - 1/2) / deviation
+    p_value: float
+    n_reference: int  # training points, and as many held out
+
+
+@torch.no_grad()
+def mmd_test(x: Tensor, y: Tensor, kernel: Kernel | None = None, permutations: int = 1000, seed: int = 0) -> MMDTest:
+    r"""Are x and y of one distribution? The squared maximum mean discrepancy, and how often chance gives as much.
+
+    .. math:: p = \frac{1 + \#\{b : \mathrm{MMD}^2_b \ge \mathrm{MMD}^2\}}{1 + B}
+
+    with :math:`\mathrm{MMD}^2_b` of the pooled draws dealt anew into two samples of the same sizes. The test is exact: without
+    a difference, p is at most α with probability at most α. All permutations share one pass over the pooled kernel matrix K:
+    of it they need :math:`s_b^\top K s_b` and :math:`1^\top K s_b` for the membership s alone, and a block of K at a time.
+
+    Args:
+        x: n draws [n, *shape].
+        y: m draws [m, *shape].
+        kernel: k. None: the Gaussian kernel :math:`\exp(-\lVert x - y \rVert^2 / 2 \sigma^2)` with σ the median distance of
+            different pooled draws, of at most 2000 of them.
+        permutations: B; p is at least 1 / (B + 1).
+        seed: Of the permutations, and of those 2000.
+
+    Raises:
+        ValueError: If a sample has fewer than two draws or the two differ in size, or there is no permutation.
+
+    References:
+        Gretton et al. (2012), A Kernel Two-Sample Test, equation 3 (the statistic), section 8 (the median); Phipson and Smyth
+        (2010), Permutation P-values Should Never Be Zero (the one that is added).
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> x, y = torch.randn(200, 2), torch.randn(200, 2)
+        >>> mmd_test(x, y).p_value > 0.05, round(mmd_test(x, y + 1).p_value, 4)
+        (True, 0.001)
+    """
+    if permutations < 1:
+        raise ValueError(f"expected at least 1 permutation, came {permutations}; 1000 tell p-values down to 0.001")
+    x, y = flat(x, y)
+    pool, generator = torch.cat((x, y)), torch.Generator().manual_seed(seed)
+    kernel = _median_kernel(pool, generator) if kernel is None else kernel
+    dealt = torch.rand(permutations, len(pool), generator=generator, dtype=torch.double).argsort(1)
+    members = len(x) > torch.cat((torch.arange(len(pool))[None], dealt)).to(pool.device).T
+    found = _statistics(pool, members.to(pool), kernel)
+    as_much = int((found[1:] >= found[0] - 1e-12).sum())  # permutations that swap equal draws differ by rounding alone
+    return MMDTest(float(found[0]), (1 + as_much) / (1 + permutations), kernel)
+
+
+def _statistics(pool: Tensor, members: Tensor, kernel: Kernel) -> Tensor:
+    """MMD² of the members against the others, for each column of members [N, P], zeros and ones: [P]."""
+    within, towards, whole = torch.zeros_like(members[0]), torch.zeros_like(members[0]), pool.new_zeros(())
+    for start, distances in blocks(pool, pool):
+        k = kernel(distances.square(), pool.shape[1])
+        sums = k @ members
+        within += (members[start : start + len(k)] * sums).sum(0)
+        towards += sums.sum(0)
+        whole += k.sum()
+    n = members.sum(0)
+    m = len(pool) - n
+    cross, others = towards - within, whole - 2 * towards + within
+    return (within - n) / (n * (n - 1)) + (others - m) / (m * (m - 1)) - 2 * cross / (n * m)
+
+
+def _median_kernel(pool: Tensor, generator: torch.Generator) -> RBF:
+    some = pool[torch.randperm(len(pool), generator=generator)[:PROBED].to(pool.device)]
+    least = 1e-6 * torch.linalg.vector_norm(some - some.mean(0), dim=1).max()  # equal draws, up to rounding
+    distances = torch.cat([d[d > least] for _, d in blocks(some, some)])  # both orders of each pair: the median is the same
+    return RBF([float(distances.median().square()) / pool.shape[1] if len(distances) else 1.0])
+
+
+@torch.no_grad()
+def energy_distance(x: Tensor, y: Tensor, unbiased: bool = True) -> float:
+    r"""The squared energy distance, 0 between equal distributions alone; in the unit of the data.
+
+    .. math:: D^2 = 2\, \mathbb E \lVert X - Y \rVert - \mathbb E \lVert X - X' \rVert - \mathbb E \lVert Y - Y' \rVert
+
+    The U-statistic leaves out the pairs of a draw with itself: its expectation is D², and it may be negative. The V-statistic
+    counts them: it is never negative, and too large by :math:`\mathbb E \lVert X - X' \rVert / n +
+    \mathbb E \lVert Y - Y' \rVert / m`. In one dimension scipy's `energy_distance` is the V-statistic's root.
+
+    Args:
+        x: n draws [n, *shape].
+        y: m draws [m, *shape].
+        unbiased: The U-statistic; else the V-statistic.
+
+    Raises:
+        ValueError: If a sample has fewer than two draws (one for the V-statistic) or the two differ in size.
+
+    References:
+        Székely and Rizzo (2013), Energy Statistics: A Class of Statistics Based on Distances.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]])
+        >>> energy_distance(x, y), energy_distance(x, y, unbiased=False)
+        (2.0, 3.0)
+    """
+    x, y = flat(x, y, least=2 if unbiased else 1)
+    within = sum(_total(a, a) / (len(a) * (len(a) - unbiased)) for a in (x, y))
+    return 2 * _total(x, y) / (len(x) * len(y)) - within
+
+
+def _total(x: Tensor, y: Tensor) -> float:
+    return sum(float(distances.sum()) for _, distances in blocks(x, y))
+
+
+def classifier_test(x: Tensor, y: Tensor, classifier: Any = None, seed: int = 0) -> ClassifierTest:
+    r"""Are x and y of one distribution? How well a classifier, trained on half of each, tells the other halves apart.
+
+    .. math:: \hat t \sim \mathcal N\left(\tfrac12, \tfrac1{4 n_{\mathrm{te}}}\right) \text{ if they are}, \quad
+              z = 2 \sqrt{n_{\mathrm{te}}}\, (\hat t - \tfrac12), \quad p = 1 - \Phi(z)
+
+    Both halves hold as many of x as of y. So without a difference every classifier is right half the time in expectation, even
+    one that always says the same, with at most the stated variance. A larger sample is cut to the smaller's size.
+
+    Args:
+        x: n draws [n, *shape].
+        y: m draws [m, *shape].
+        classifier: Any estimator of scikit-learn that has `fit` and `predict`; it is cloned. None: the nearest neighbours,
+            about the root of the training draws of them, of standardised features. It has nothing to tune and no training that
+            fails, and with enough draws it sees every difference, where a linear one sees no more than a shift. For images
+            hand it features, or a classifier for images.
+        seed: Of the halves, and of a classifier whose `random_state` is None.
+
+    Raises:
+        ValueError: If a sample has fewer than two draws or the two differ in size.
+        TypeError: If the classifier has no `fit` and `predict`.
+
+    References:
+        Lopez-Paz and Oquab (2017), Revisiting Classifier Two-Sample Tests, section 3.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> x, y = torch.randn(500, 2), torch.randn(500, 2)
+        >>> classifier_test(x, y).p_value > 0.05, classifier_test(x, y + 9).accuracy
+        (True, 1.0)
+    """
+    x, y = flat(x, y)
+    generator, n = torch.Generator().manual_seed(seed), min(len(x), len(y))
+    a, b = (rows[torch.randperm(len(rows), generator=generator)[:n].to(rows.device)] for rows in (x, y))
+    half = n // 2
+    seen, unseen = (torch.cat(parts).cpu().numpy() for parts in ((a[:half], b[:half]), (a[half:], b[half:])))
+    fitted = _fresh(_neighbours(len(seen)) if classifier is None else classifier, seed)
+    fitted.fit(seen, torch.arange(2).repeat_interleave(half).numpy())
+    labels = torch.arange(2).repeat_interleave(n - half).numpy()
+    accuracy = float((fitted.predict(unseen) == labels).mean())
+    z = 2 * math.sqrt(len(unseen)) * (accuracy - 0.5)
+    return ClassifierTest(accuracy, z, _above(z), len(unseen))
+
+
+def _neighbours(n: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), KNeighborsClassifier(math.isqrt(n - 1) | 1))  # odd: no ties
+
+
+def _fresh(classifier: Any, seed: int) -> Any:
+    """An untrained copy, seeded wherever it was left to chance."""
+    from sklearn.base import clone
+
+    if not (hasattr(classifier, "fit") and hasattr(classifier, "predict") and hasattr(classifier, "get_params")):
+        raise TypeError(f"expected an estimator of scikit-learn, came {classifier!r}; write LogisticRegression(), for instance")
+    open_ = [name for name, value in classifier.get_params().items() if name.endswith("random_state") and value is None]
+    return clone(classifier).set_params(**dict.fromkeys(open_, seed))
+
+
+@torch.no_grad()
+def nearest_neighbours(samples: Tensor, train: Tensor, k: int = 1) -> Neighbours:
+    """The k training points nearest to each sample, by Euclidean distance.
+
+    Args:
+        samples: N draws [N, *shape].
+        train: M points [M, *shape].
+        k: How many, at most M.
+
+    Raises:
+        ValueError: If there are no draws, the two differ in size, or k is out of range.
+
+    Example:
+        >>> found = nearest_neighbours(torch.tensor([[0.0], [4.0]]), torch.tensor([[1.0], [3.0], [9.0]]), k=2)
+        >>> found.distances.tolist(), found.indices.tolist()
+        ([[1.0, 3.0], [1.0, 3.0]], [[0, 1], [1, 0]])
+    """
+    samples, train = flat(samples, train, least=1)
+    if not 1 <= k <= len(train):
+        raise ValueError(f"expected k from 1 to the {len(train)} training points, came k={k}")
+    found = [
+        _exact(samples[start : start + len(distances)], train, distances.topk(k, largest=False).indices)
+        for start, distances in blocks(samples, train, k * train.shape[1])
+    ]
+    return Neighbours(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def _exact(x: Tensor, y: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances by differences from x [n, D] to rows of y by their indices [n, k], the nearest first; and those indices."""
+    distances, order = torch.linalg.vector_norm(x.unsqueeze(1) - y[indices], dim=-1).sort(-1)
+    return distances, indices.gather(1, order)
+
+
+@torch.no_grad()
+def memorisation(samples: Tensor, train: Tensor, heldout: Tensor, seed: int = 0) -> Memorisation:
+    r"""Does a generator copy its training set? How often the data nearest to a sample are training, not held-out ones.
+
+    .. math:: s = \frac1N \sum_i \mathbb 1[d(x_i, T) < d(x_i, H)], \quad d(x, A) = \min_{a \in A} \lVert x - a \rVert,
+              \quad |T| = |H| = M
+
+    A generator that knows the training set no better than other data of the distribution has :math:`\mathbb E\, s = \tfrac12`,
+    good or bad; one that copies a share c of its samples and is perfect otherwise has :math:`s = \tfrac12 + \tfrac c2`. The
+    larger set is cut to the smaller's size; ties go by chance.
+
+    The binomial standard error is that for these training and held-out points. Others would give another s: a point may be the
+    nearest of many samples. So z is in standard deviations of s when the labels of all points are dealt anew, which without
+    memorisation are exchangeable: with :math:`c_j` samples at point j of 2M,
+
+    .. math:: \operatorname{Var} s = \frac{M}{2 N^2} \cdot \frac{\sum_j (c_j - \bar c)^2}{2 M - 1}
+
+    and this is the binomial 1 / (4N) where no point has two samples and N is far below M.
+
+    Args:
+        samples: N draws of the generator [N, *shape].
+        train: Data that it was trained on [M, *shape].
+        heldout: Data of the same distribution that it has never seen [M', *shape].
+        seed: Of the cut and of ties.
+
+    Raises:
+        ValueError: If a set has fewer than two rows, or they differ in size.
+
+    References:
+        Meehan, Chaudhuri and Dasgupta (2020), A Non-Parametric Test to Detect Data-Copying in Generative Models, for the
+        comparison with held-out data; their statistic ranks distances to the training set.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> train, heldout, fresh = torch.randn(3, 300, 2)
+        >>> memorisation(train, train, heldout).share, memorisation(fresh, train, heldout).p_value > 0.05
+        (1.0, True)
+    """
+    samples, train, heldout = flat(samples, train, heldout)
+    n, m, generator = len(samples), min(len(train), len(heldout)), torch.Generator().manual_seed(seed)
+    cut = (rows[torch.randperm(len(rows), generator=generator)[:m].to(rows.device)] for rows in (train, heldout))
+    order = torch.randperm(2 * m, generator=generator).to(train.device)
+    nearest = nearest_neighbours(samples, torch.cat(tuple(cut))[order]).indices.flatten()
+    share = float((order[nearest] < m).double().mean())
+    drawn = torch.bincount(nearest, minlength=2 * m).double()
+    deviation = math.sqrt(m / 2 * float(drawn.var())) / n
+    z = (share - 0.5) / deviation if deviation else 0.0
+    return Memorisation(share, math.sqrt(share * (1 - share) / n), deviation, z, _above(z), m)
+
+
+def _above(z: float) -> float:
+    """The probability that a standard normal exceeds z."""
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def blocks(x: Tensor, y: Tensor, width: int = 0) -> Iterator[tuple[int, Tensor]]:
+    """Distances of all pairs, some rows of x at a time: where they start, and [rows, m].
+
+    Beyond 16 dimensions equal rows may seem apart, by about 1e-7 of their distance from the mean of y.
+
+    Args:
+        x: Rows [n, D], float64.
+        y: Rows [m, D], float64.
+        width: Numbers that the caller holds for each row, where these are more than m.
+
+    Example:
+        >>> [(start, list(d.shape)) for start, d in blocks(torch.zeros(5, 3), torch.zeros(7, 3), width=2**23)]
+        [(0, [2, 7]), (2, [2, 7]), (4, [1, 7])]
+    """
+    rows, mean = max(1, BUDGET // max(len(y), width)), y.mean(0)
+    mode = "donot_use_mm_for_euclid_dist" if x.shape[1] <= NARROW else "use_mm_for_euclid_dist"
+    for start in range(0, len(x), rows):
+        yield start, torch.cdist(x[start : start + rows] - mean, y - mean, compute_mode=mode)
+
+
+def flat(*samples: Tensor, least: int = 2) -> tuple[Tensor, ...]:
+    """Samples [n, *shape] as float64 rows [n, D], without a gradient.
+
+    Raises:
+        ValueError: If a sample has too few draws, sizes differ, or a number is not finite.
+
+    Example:
+        >>> [x.shape for x in flat(torch.zeros(3, 1, 2, 2), torch.zeros(5, 4))]
+        [torch.Size([3, 4]), torch.Size([5, 4])]
+    """
+    sizes = ", ".join(str(tuple(x.shape)) for x in samples)
+    if any(not x.dim() or len(x) < least for x in samples):
+        raise ValueError(f"expected at least {least} draws in each sample, came {sizes}; write [n, *shape]")
+    rows = tuple(x.detach().reshape(len(x), -1).double() for x in samples)
+    if len({x.shape[1] for x in rows}) > 1 or not rows[0].shape[1]:
+        raise ValueError(f"expected draws of one size, came {sizes}; write samples of the same shape")
+    if not all(bool(x.isfinite().all()) for x in rows):
+        raise ValueError("expected finite numbers, came NaN or infinity; drop such draws and count them apart")
+    return rows
