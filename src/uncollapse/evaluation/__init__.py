@@ -1,5 +1,6 @@
 """Evaluation: one number each, for any trained model."""
 
+from uncollapse.evaluation.diversity import diversity_ms_ssim, duplicates, mode_entropy, ms_ssim, vendi, vendi_interval
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
 from uncollapse.evaluation.frechet import Moments, fid
@@ -26,6 +27,8 @@ __all__ = [
     "Proposal",
     "Widened",
     "classifier_test",
+    "diversity_ms_ssim",
+    "duplicates",
     "energy_distance",
     "evaluate",
     "fid",
@@ -34,8 +37,12 @@ __all__ = [
     "log_likelihood",
     "memorisation",
     "mmd_test",
+    "mode_entropy",
+    "ms_ssim",
     "natural",
     "nearest_neighbours",
     "prdc",
+    "vendi",
+    "vendi_interval",
     "width",
 ]
