@@ -3,8 +3,9 @@
 from uncollapse.data.arrays import from_arrays
 from uncollapse.data.dataset import Data
 from uncollapse.data.from_torch import from_dataset
+from uncollapse.data.modes import Modes
 from uncollapse.data.registry import load, names
 from uncollapse.data.source import Source
 from uncollapse.data.text import from_sentences, sentences
 
-__all__ = ["Data", "Source", "from_arrays", "from_dataset", "from_sentences", "load", "names", "sentences"]
+__all__ = ["Data", "Modes", "Source", "from_arrays", "from_dataset", "from_sentences", "load", "names", "sentences"]

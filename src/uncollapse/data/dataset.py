@@ -9,6 +9,7 @@ import torch
 from torch import Size
 
 from uncollapse.data.joined import joined
+from uncollapse.data.modes import Modes
 from uncollapse.data.source import Source
 
 SPLITS = ("train", "valid", "test")
@@ -32,6 +33,7 @@ class Data:
         order: Where splits were drawn, how to put all rows back into the order that they came in: for each, its number among
             the rows of train, valid and test, one split after another. None: that is their order.
         words: Of sentences, the word of each token, the end and the unknown word first; None for other data.
+        modes: Of a density whose modes are known, where they lie; None for other data.
 
     Example:
         >>> from uncollapse.data import load
@@ -49,6 +51,7 @@ class Data:
     own: tuple[str, ...] = SPLITS
     order: np.ndarray | None = field(default=None, repr=False, compare=False)
     words: tuple[str, ...] | None = None
+    modes: Modes | None = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> Size:
@@ -56,8 +59,9 @@ class Data:
         return self.train.shape
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Data":
-        """All three splits on a device, in one floating type."""
-        return self.mapped(lambda split, source: source.to(device, dtype))
+        """All three splits, and the modes, on a device, in one floating type."""
+        moved = self.mapped(lambda split, source: source.to(device, dtype))
+        return moved if self.modes is None else replace(moved, modes=self.modes.to(device, dtype))
 
     def split(self, name: str) -> Source:
         """The split of this name: train, valid or test; all: every row, in the order that the rows came in.

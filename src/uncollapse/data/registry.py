@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from uncollapse.data import files, folders, images, sequences, stochastic, tables, text, toys
+from uncollapse.data import files, folders, images, sequences, stacked, stochastic, tables, text, toys
 from uncollapse.data.dataset import Data
 
 NAMED: dict[str, tuple[Callable[[int], Data], str]] = {
@@ -13,8 +13,11 @@ NAMED: dict[str, tuple[Callable[[int], Data], str]] = {
     "mnist": (images.mnist, "70,000 handwritten digits, 28 x 28 in 256 levels"),
     "mnist-static": (images.mnist_static, "MNIST in Larochelle's fixed binarisation, 50,000 / 10,000 / 10,000, without labels"),
     "fashion-mnist": (images.fashion_mnist, "70,000 pieces of clothing, 28 x 28 in 256 levels"),
+    "stacked-mnist": (stacked.stacked_mnist, "128,000 images of three digits, one a colour, 28 x 28 in 256 levels"),
     "ring": (toys.ring, "8 Gaussians on a circle in the plane"),
     "grid": (toys.grid, "25 Gaussians on a grid in the plane"),
+    "pacgan-ring": (toys.pacgan_ring, "100,000 points of 8 Gaussians on a circle of radius 1, as PacGAN was tested"),
+    "pacgan-grid": (toys.pacgan_grid, "100,000 points of 25 Gaussians on a grid, as PacGAN was tested"),
     "two-moons": (toys.two_moons, "two half circles that interlock in the plane"),
     "swiss-roll": (toys.swiss_roll, "a spiral in the plane"),
     "sequences": (sequences.sequences, "14,000 sequences of 10 out of 200 words, by an LSTM with a known latent in the plane"),
