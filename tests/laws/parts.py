@@ -59,14 +59,21 @@ from uncollapse.divergences import (
 from uncollapse.learning import Alternating, Objective, OptimalCritic, Procedure, Unrolled
 from uncollapse.networks import (
     MLP,
+    BatchNormMLP,
     Bias,
     ConvDecoder,
     ConvEncoder,
+    DCGANCritic,
+    DCGANGenerator,
     GatedMLP,
+    MaxoutMLP,
     Network,
     RecurrentEncoder,
+    ResidualCritic,
+    ResidualGenerator,
     SkipConvDecoder,
     SkipMLP,
+    Spectral,
 )
 from uncollapse.schedules import Schedule
 from uncollapse.vae import (
@@ -112,6 +119,24 @@ NETWORKS: dict[str, tuple[Callable[[Size, Size], Network], Size, Size]] = {
     "RecurrentEncoder": (partial(RecurrentEncoder, levels=4, hidden=5, embedding=3), Size((6,)), Size((4,))),
     "SkipMLP": (partial(SkipMLP, hidden=[6, 5], activation=nn.Tanh), Size((3,)), Size((2, 2))),
     "SkipConvDecoder": (partial(SkipConvDecoder, width=4), Size((3,)), Size((2, 8, 4))),
+    "BatchNormMLP": (partial(BatchNormMLP, hidden=[6, 5], momentum=0.05), Size((3,)), Size((2, 2))),
+    "MaxoutMLP": (partial(MaxoutMLP, hidden=[6, 5], pieces=3), Size((2, 3)), Size((4,))),
+    "DCGANGenerator": (partial(DCGANGenerator, width=2, layers=2), Size((3,)), Size((2, 8, 5))),
+    "DCGANGenerator-finish": (
+        partial(DCGANGenerator, width=2, layers=2, kernel=3, finish=True, squash=False),
+        Size((3,)),
+        Size((2, 8, 5)),
+    ),
+    "DCGANCritic": (partial(DCGANCritic, width=2, layers=2), Size((2, 8, 5)), Size((3,))),
+    "DCGANCritic-without-norm": (
+        partial(DCGANCritic, width=2, layers=2, kernel=3, batch_norm=False, slope=0.3),
+        Size((2, 8, 5)),
+        Size((3,)),
+    ),
+    "ResidualGenerator": (partial(ResidualGenerator, maps=[4, 2], groups=2), Size((3,)), Size((2, 8, 5))),
+    "ResidualCritic": (partial(ResidualCritic, maps=[2, 4], groups=2), Size((2, 8, 5)), Size((3,))),
+    "Spectral": (partial(Spectral, network=small), Size((2, 3)), Size((4,))),
+    "Spectral-convolutions": (partial(Spectral, network=partial(ConvDecoder, width=4)), Size((3,)), Size((2, 8, 4))),
 }
 SIGMAS: dict[str, Callable[[Size], Sigma]] = {
     "FixedSigma": partial(sigmas.FixedSigma, value=0.7),
