@@ -24,12 +24,15 @@ _HOME = {
     "log_likelihood": "uncollapse.evaluation",
     "diagnose": "uncollapse.vae",
     "VAE": "uncollapse.vae",
+    "ImplicitModel": "uncollapse.gan",
 }
 _ROOMS = (
     "data",
     "distributions",
     "divergences",
     "evaluation",
+    "gan",
+    "learning",
     "networks",
     "noise",
     "parts",

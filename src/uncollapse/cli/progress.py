@@ -51,6 +51,7 @@ class Progress:
         if line["kind"] == "train":
             self.words |= {"nats": f"{bound:8.2f} nats"} if bound is not None else {}
             self.words |= {"kl": f"KL {line['kl']:.2f}"} if "kl" in line else {}
+            self.words |= {"critic": f"critic {line['critic_loss']:.2f}"} if "critic_loss" in line else {}
             self.words["speed"] = f"{self._speed(line['step']):.0f} steps/s"
             self.bar.update(self.task, completed=line["step"], seen="  ".join(self.words.values()))
             return
@@ -76,9 +77,13 @@ def told(line: dict[str, Any]) -> list[str]:
     if line["kind"] == "warning":
         when = f"at step {line['since']} and still at step {line['step']}"
         return [f"[bold red]{line['verdict']}[/] {when}: {line['reason']}; if it stays so", *cures(line["remedies"])]
-    text = f"step {line['step']:>7}  " + (f"valid {line['bound']:9.3f} nats" if "bound" in line else " " * 20)
+    likelihood = "bound" in line and "closeness" not in line
+    text = f"step {line['step']:>7}  " + (f"valid {line['bound']:9.3f} nats" if likelihood else " " * 20)
     if line.get("kl") is not None:
         text += f"  KL {line['kl']:7.3f}"
-    if "verdict" in line:
+    if "mutual_information" in line:
         text += f"  I(x;z) {line['mutual_information']:6.3f}  active {line['active_units']:>3}  {colored(line['verdict'])}"
+    if "coverage" in line:
+        known = f"modes {line['modes']:>4} of {line['known_modes']}  " if "modes" in line else ""
+        text += f"  {known}coverage {line['coverage']:.2f}  precision {line['precision']:.2f}  {colored(line['verdict'])}"
     return [f"{text}  {line['seconds']:.0f} s"]

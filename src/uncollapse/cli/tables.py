@@ -14,7 +14,13 @@ from uncollapse.report import split_remedy
 from uncollapse.report.rows import COLUMNS, cells
 from uncollapse.training.bench import Found
 
-COLORS = {"healthy": "green", "partly collapsed": "yellow", "collapsed": "red"}
+COLORS = {
+    "healthy": "green",
+    "partly collapsed": "yellow",
+    "dropping modes": "yellow",
+    "collapsed": "red",
+    "diverged": "red",
+}
 
 
 def shown(value: Any) -> str:

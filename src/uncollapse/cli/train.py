@@ -13,6 +13,7 @@ from rich.console import Console
 
 from uncollapse.cli.progress import Progress
 from uncollapse.cli.tables import seeds_table, show
+from uncollapse.distributions import LatentVariableModel
 from uncollapse.report import write_model_card, write_report
 from uncollapse.training import Fitted, Recipe
 from uncollapse.training import train as carry_out
@@ -20,7 +21,6 @@ from uncollapse.training.checkpoint import write
 from uncollapse.training.log import plain
 from uncollapse.training.recipe import parser
 from uncollapse.training.run import load_data, new_folder, read_config, read_summary
-from uncollapse.vae import VAE
 
 console = Console(stderr=True)
 
@@ -83,13 +83,13 @@ def _once(recipe: Recipe, out: Path, options: Namespace, resume: bool) -> tuple[
 def _show(fitted: Fitted, out: Path, summary: dict[str, Any], options: Namespace) -> None:
     write_model_card(out, summary, read_config(out))
     show(console, summary)
-    if not options.no_report and isinstance(fitted.model, VAE):
+    if not options.no_report and isinstance(fitted.model, LatentVariableModel):
         print(f"report: {report(out, fitted.model)}", file=sys.stderr)
     else:
         print(f"run: {out}", file=sys.stderr)
 
 
-def report(out: Path, model: VAE) -> Path:
+def report(out: Path, model: LatentVariableModel) -> Path:
     """Write the report of a run on some of the test split."""
     source = load_data(out).test
     like = next(model.parameters())

@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +14,16 @@ from uncollapse.cli.tables import show, side_by_side
 from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
 from uncollapse.data import names as data_names
-from uncollapse.evaluation import FromPosterior, FromPrior, Matched, Proposal, Widened
+from uncollapse.distributions import LatentVariableModel
+from uncollapse.evaluation import FromPosterior, FromPrior, Matched, Proposal, Widened, evaluate_samples
 from uncollapse.evaluation import evaluate as evaluation
+from uncollapse.evaluation.samples import DRAWN
 from uncollapse.report import save_samples
 from uncollapse.training.fit import admit
 from uncollapse.training.log import plain
 from uncollapse.training.machine import place
 from uncollapse.training.named import named
+from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import load_data, load_model, read_summary, read_words
 from uncollapse.vae import VAE
 from uncollapse.vae import diagnose as diagnosis
@@ -30,6 +34,9 @@ console = Console()
 def evaluate(options: Namespace) -> None:
     """Held-out log-likelihood with its standard error, ELBO and diagnosis."""
     model, data = _opened(options)
+    if not isinstance(model, VAE):
+        _print(options, _by_draws(options, model, data))
+        return
     proposals: dict[str | None, Proposal | None] = {
         None: None,
         "posterior": FromPosterior(),
@@ -49,6 +56,9 @@ def diagnose(options: Namespace) -> None:
     model, data = _opened(options)
     noise.seed_step(0, 1)
     source = data.split(options.split)
+    if not isinstance(model, VAE):
+        _print(options, _by_draws(options, model, data, quick=True))
+        return
     x = source.batch(source.some(2000)).to(next(model.parameters()))
     found = diagnosis(model, x, recipe=str(options.run / "config.yaml"))
     print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)
@@ -57,10 +67,11 @@ def diagnose(options: Namespace) -> None:
 def sample(options: Namespace) -> None:
     """Draw from the model."""
     model = _model(options)
-    if options.source == "mixture" and model.aggregate is None:
+    aggregate = getattr(model, "aggregate", None)
+    if options.source == "mixture" and aggregate is None:
         raise ValueError(f"{options.run} has no mixture fitted to its aggregated posterior; write --source prior")
     noise.seed_step(options.seed, 0)
-    source = model.aggregate() if options.source == "mixture" and model.aggregate is not None else None
+    source = aggregate() if options.source == "mixture" and aggregate is not None else None
     _save(options, model.sample(options.n, source, options.mean))
 
 
@@ -112,12 +123,20 @@ def data(options: Namespace) -> None:
     _list(options, data_names())
 
 
-def _model(options: Namespace) -> VAE:
+def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick: bool = False) -> dict[str, Any]:
+    """What can be said of a model by its draws, and the remedies for the recipe that it was trained with."""
+    recipe = str(options.run / "config.yaml")
+    cures = Recipe.read(recipe).procedure(model).objective.remedies(recipe) if Path(recipe).exists() else None
+    draws = DRAWN if quick or options.examples is None else options.examples
+    return evaluate_samples(model, data, options.split, draws, seed=0 if quick else options.seed, remedies=cures, quick=quick)
+
+
+def _model(options: Namespace) -> LatentVariableModel:
     """The model of a run on the device that was asked for."""
     return load_model(options.run).to(place(options.device))
 
 
-def _opened(options: Namespace) -> tuple[VAE, Data]:
+def _opened(options: Namespace) -> tuple[Any, Data]:
     """The model of a run, and its data or other data, which must fit it; settles which split is meant, and the noise of it."""
     model = _model(options)
     like = next(model.parameters())

@@ -1,6 +1,7 @@
 """Divergences: how far one distribution is from another."""
 
 from uncollapse.divergences.critics import Critic, Things
+from uncollapse.divergences.energy import energy_distance
 from uncollapse.divergences.f_divergences import KL, FDivergence, Hellinger, JensenShannon, Pearson, ReverseKL
 from uncollapse.divergences.games import (
     DensityRatio,
@@ -14,10 +15,13 @@ from uncollapse.divergences.games import (
 )
 from uncollapse.divergences.kl import has_closed_form, kl_units
 from uncollapse.divergences.mmd import RBF, InverseMultiquadric, Kernel, mmd
+from uncollapse.divergences.modes import mode_entropy
+from uncollapse.divergences.neighbours import PRDC, prdc
 from uncollapse.divergences.penalties import R1, R2, GradientPenalty, Judged, Penalty
 
 __all__ = [
     "KL",
+    "PRDC",
     "R1",
     "R2",
     "RBF",
@@ -41,7 +45,10 @@ __all__ = [
     "Saturating",
     "Things",
     "Wasserstein",
+    "energy_distance",
     "has_closed_form",
     "kl_units",
     "mmd",
+    "mode_entropy",
+    "prdc",
 ]

@@ -1,14 +1,15 @@
 """Evaluation: one number each, for any trained model."""
 
-from uncollapse.evaluation.diversity import diversity_ms_ssim, duplicates, mode_entropy, ms_ssim, vendi, vendi_interval
+from uncollapse.divergences import PRDC, energy_distance, mode_entropy, prdc
+from uncollapse.evaluation.diversity import diversity_ms_ssim, duplicates, ms_ssim, vendi, vendi_interval
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
 from uncollapse.evaluation.frechet import Moments, fid
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
-from uncollapse.evaluation.neighbours import PRDC, prdc
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
 from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid
-from uncollapse.evaluation.two_samples import classifier_test, energy_distance, memorisation, mmd_test, nearest_neighbours
+from uncollapse.evaluation.samples import evaluate_samples
+from uncollapse.evaluation.two_samples import classifier_test, memorisation, mmd_test, nearest_neighbours
 
 __all__ = [
     "KID",
@@ -31,6 +32,7 @@ __all__ = [
     "duplicates",
     "energy_distance",
     "evaluate",
+    "evaluate_samples",
     "fid",
     "inception_score",
     "kid",

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from uncollapse.evaluation.quality import admit, double
+from uncollapse.divergences.samples import admit, double
 
 NUMBERS = 2**23  # of a batch, in float64 at a time
 WIDTH = 256  # columns of a block of the covariance, of which the upper ones are computed

@@ -3,7 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
-from uncollapse.vae import Thresholds
+from uncollapse.gan import coverage
+from uncollapse.vae import Thresholds, collapse
 
 Summary = dict[str, Any]
 
@@ -51,6 +52,23 @@ MEASURES = {
         "Active units", "units", f"latent units whose posterior mean varies by more than {Thresholds().active:g}", "active"
     ),
     "latent_units": Quantity("Latent units", "units"),
+    "modes": Quantity("Modes captured", "modes", "modes of the data that a draw of high quality lies in"),
+    "known_modes": Quantity("Known modes", "modes"),
+    "high_quality": Quantity("Draws of high quality", "", "share of draws within 3 standard deviations of a mode", "in modes"),
+    "reverse_kl": Quantity("Reverse KL over modes", "nats", "how unevenly draws fall on the modes: 0 is evenly", "KL(modes)"),
+    "reverse_kl_floor": Quantity("Its floor", "nats", "what a perfect sampler's draws would score"),
+    "coverage": Quantity("Coverage", "", "share of observations with a draw near; 0.97 between equal distributions"),
+    "recall": Quantity("Recall", "", "share of observations within reach of the draws"),
+    "precision": Quantity("Precision", "", "share of draws that lie near an observation"),
+    "density": Quantity("Density", "", "how many observations a draw lies near, by what is to be expected; about 1"),
+    "energy_distance": Quantity("Energy distance", "", "0 between equal distributions, at most 1", "energy"),
+    "nearest_ratio": Quantity("Nearest neighbours", "", "how far apart draws lie, in units of observations"),
+    "fid": Quantity("Fréchet distance", "", "between Gaussians fitted to features; lower is better", "FID"),
+    "vendi": Quantity("Vendi score", "", "how many different draws there are among vendi_n"),
+    "vendi_data": Quantity("Vendi score of the data", "", "the same of as many observations"),
+    "nearer_to_train": Quantity("Nearer to training data", "", "share of draws; 0.5 where nothing is memorised"),
+    "critic_accuracy": Quantity("Critic's accuracy", "", "on held-out observations and draws; 0.5: it cannot tell", "critic"),
+    "critic_overfit": Quantity("Critic's overfitting", "", "share of training observations called real, less held-out ones"),
 }
 """Measures of the model: name in summary.json, and what it stands for."""
 
@@ -59,6 +77,9 @@ FACTS = {
     "data": Quantity("Data", None),
     "split": Quantity("Split measured", None),
     "n_examples": Quantity("Observations measured"),
+    "n_samples": Quantity("Draws measured"),
+    "vendi_n": Quantity("Draws of a Vendi score"),
+    "features": Quantity("Features", None),
     "n_importance_samples": Quantity("Importance samples"),
     "parameters": Quantity("Parameters"),
     "steps": Quantity("Training steps"),
@@ -73,10 +94,29 @@ FACTS = {
 QUANTITIES = {name: quantity for name, quantity in (MEASURES | FACTS).items() if quantity.unit is not None}
 """What has a value and a unit."""
 
-BESIDE = {"nll_standard_error": "nll", "mutual_information_ceiling": "mutual_information", "latent_units": "active_units"}
+BESIDE = {
+    "nll_standard_error": "nll",
+    "mutual_information_ceiling": "mutual_information",
+    "latent_units": "active_units",
+    "known_modes": "modes",
+    "reverse_kl_floor": "reverse_kl",
+    "vendi_data": "vendi",
+}
 """Measures that are told in the line of another one, where there is one."""
 
-ELSEWHERE = {"verdict", "reason", "remedies", "kl_units", "estimator", "step", "kind", "n", "log_likelihood", "bound"}
+ELSEWHERE = {
+    "verdict",
+    "reason",
+    "remedies",
+    "kl_units",
+    "estimator",
+    "step",
+    "kind",
+    "n",
+    "log_likelihood",
+    "bound",
+    "closeness",
+}
 """Names in summary.json that no line of their own is due to."""
 
 
@@ -118,6 +158,12 @@ def _measure(name: str, summary: Summary) -> Number:
             value = _with_error(float(summary[name]), float(summary["nll_standard_error"]))
         case "active_units" if summary.get("latent_units") is not None:
             unit = f"of {number(summary['latent_units'])}"
+        case "modes" if summary.get("known_modes") is not None:
+            unit = f"of {number(summary['known_modes'])}"
+        case "reverse_kl" if summary.get("reverse_kl_floor") is not None:
+            meaning += f" (a perfect sampler: {number(summary['reverse_kl_floor'])})"
+        case "vendi" if summary.get("vendi_data") is not None:
+            meaning += f" (of as many observations: {number(summary['vendi_data'])})"
         case "mutual_information" if summary.get("mutual_information_ceiling") is not None:
             meaning += f" (this estimate is at most {number(summary['mutual_information_ceiling'])})"
     return Number(label, value, unit or "", meaning)
@@ -149,6 +195,17 @@ def _aside(name: str, value: Any) -> str:
     minutes, seconds = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def meaning(summary: Summary) -> str | None:
+    """What the verdict of a summary means, in words; None where there is none.
+
+    Example:
+        >>> meaning({"verdict": "dropping modes", "coverage": 0.5})[:40]
+        'the draws lie where the data lie, but so'
+    """
+    meanings = coverage.MEANINGS if "coverage" in summary else collapse.MEANINGS
+    return meanings.get(str(summary.get("verdict")))
 
 
 def _others(summary: Summary) -> list[str]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.divergences.mmd import Polynomial, mmd
+from uncollapse.divergences.samples import admit, double
 
 
 class KID(NamedTuple):
@@ -96,25 +97,6 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> InceptionScore:
     if not ((p >= 0).all() and ((p.sum(-1) - 1).abs() < 0.01).all()):
         raise ValueError("expected rows that are at least 0 and sum to 1, came others; write logits.softmax(-1)")
     return InceptionScore(*_over(torch.stack([_information(rows) for rows in p.tensor_split(splits)]).exp()))
-
-
-def admit(real: Tensor, fake: Tensor) -> None:
-    """Refuse what are no features of one network.
-
-    Raises:
-        ValueError: If they are not [N, D] and [M, D], lie on two devices, or one is not finite.
-    """
-    if real.dim() != 2 or fake.dim() != 2 or real.shape[1] != fake.shape[1]:
-        raise ValueError(f"expected features [N, D] and [M, D], came {tuple(real.shape)} and {tuple(fake.shape)}")
-    if real.device != fake.device:
-        raise ValueError(f"expected features on one device, came {real.device} and {fake.device}; write fake.to(real.device)")
-    if not (real.isfinite().all() and fake.isfinite().all()):
-        raise ValueError("expected finite features, came NaN or infinity: look at the samples that they are of")
-
-
-def double(x: Tensor) -> Tensor:
-    """In float64, on the CPU where the device has none."""
-    return x.to("cpu" if x.device.type == "mps" else x.device).double()
 
 
 def _some(x: Tensor, size: int, generator: torch.Generator) -> Tensor:

@@ -1,17 +1,15 @@
 """Two samples, and no density of either: are they of one distribution, and does one copy the other? Distances are float64."""
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from uncollapse.divergences import RBF, Kernel
+from uncollapse.divergences.samples import blocks, flat
 
-BUDGET = 2**24  # distances at a time
 PROBED = 2000  # pooled draws that a median of distances is taken over
-NARROW = 16  # dimensions up to which distances are taken by differences; matrix products are many times faster beyond
 
 
 class MMDTest(NamedTuple):
@@ -112,41 +110,6 @@ def _median_kernel(pool: Tensor, generator: torch.Generator) -> RBF:
     least = 1e-6 * torch.linalg.vector_norm(some - some.mean(0), dim=1).max()  # equal draws, up to rounding
     distances = torch.cat([d[d > least] for _, d in blocks(some, some)])  # both orders of each pair: the median is the same
     return RBF([float(distances.median().square()) / pool.shape[1] if len(distances) else 1.0])
-
-
-@torch.no_grad()
-def energy_distance(x: Tensor, y: Tensor, unbiased: bool = True) -> float:
-    r"""The squared energy distance, 0 between equal distributions alone; in the unit of the data.
-
-    .. math:: D^2 = 2\, \mathbb E \lVert X - Y \rVert - \mathbb E \lVert X - X' \rVert - \mathbb E \lVert Y - Y' \rVert
-
-    The U-statistic leaves out the pairs of a draw with itself: its expectation is D², and it may be negative. The V-statistic
-    counts them: it is never negative, and too large by :math:`\mathbb E \lVert X - X' \rVert / n +
-    \mathbb E \lVert Y - Y' \rVert / m`. In one dimension scipy's `energy_distance` is the V-statistic's root.
-
-    Args:
-        x: n draws [n, *shape].
-        y: m draws [m, *shape].
-        unbiased: The U-statistic; else the V-statistic.
-
-    Raises:
-        ValueError: If a sample has fewer than two draws (one for the V-statistic) or the two differ in size.
-
-    References:
-        Székely and Rizzo (2013), Energy Statistics: A Class of Statistics Based on Distances.
-
-    Example:
-        >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]])
-        >>> energy_distance(x, y), energy_distance(x, y, unbiased=False)
-        (2.0, 3.0)
-    """
-    x, y = flat(x, y, least=2 if unbiased else 1)
-    within = sum(_total(a, a) / (len(a) * (len(a) - unbiased)) for a in (x, y))
-    return 2 * _total(x, y) / (len(x) * len(y)) - within
-
-
-def _total(x: Tensor, y: Tensor) -> float:
-    return sum(float(distances.sum()) for _, distances in blocks(x, y))
 
 
 def classifier_test(x: Tensor, y: Tensor, classifier: Any = None, seed: int = 0) -> ClassifierTest:
@@ -297,44 +260,3 @@ def memorisation(samples: Tensor, train: Tensor, heldout: Tensor, seed: int = 0)
 def _above(z: float) -> float:
     """The probability that a standard normal exceeds z."""
     return 0.5 * math.erfc(z / math.sqrt(2))
-
-
-def blocks(x: Tensor, y: Tensor, width: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """Distances of all pairs, some rows of x at a time: where they start, and [rows, m].
-
-    Beyond 16 dimensions equal rows may seem apart, by about 1e-7 of their distance from the mean of y.
-
-    Args:
-        x: Rows [n, D], float64.
-        y: Rows [m, D], float64.
-        width: Numbers that the caller holds for each row, where these are more than m.
-
-    Example:
-        >>> [(start, list(d.shape)) for start, d in blocks(torch.zeros(5, 3), torch.zeros(7, 3), width=2**23)]
-        [(0, [2, 7]), (2, [2, 7]), (4, [1, 7])]
-    """
-    rows, mean = max(1, BUDGET // max(len(y), width)), y.mean(0)
-    mode = "donot_use_mm_for_euclid_dist" if x.shape[1] <= NARROW else "use_mm_for_euclid_dist"
-    for start in range(0, len(x), rows):
-        yield start, torch.cdist(x[start : start + rows] - mean, y - mean, compute_mode=mode)
-
-
-def flat(*samples: Tensor, least: int = 2) -> tuple[Tensor, ...]:
-    """Samples [n, *shape] as float64 rows [n, D], without a gradient.
-
-    Raises:
-        ValueError: If a sample has too few draws, sizes differ, or a number is not finite.
-
-    Example:
-        >>> [x.shape for x in flat(torch.zeros(3, 1, 2, 2), torch.zeros(5, 4))]
-        [torch.Size([3, 4]), torch.Size([5, 4])]
-    """
-    sizes = ", ".join(str(tuple(x.shape)) for x in samples)
-    if any(not x.dim() or len(x) < least for x in samples):
-        raise ValueError(f"expected at least {least} draws in each sample, came {sizes}; write [n, *shape]")
-    rows = tuple(x.detach().reshape(len(x), -1).double() for x in samples)
-    if len({x.shape[1] for x in rows}) > 1 or not rows[0].shape[1]:
-        raise ValueError(f"expected draws of one size, came {sizes}; write samples of the same shape")
-    if not all(bool(x.isfinite().all()) for x in rows):
-        raise ValueError("expected finite numbers, came NaN or infinity; drop such draws and count them apart")
-    return rows

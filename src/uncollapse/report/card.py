@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.evaluation.numbers import Number, Summary, facts, measures
-from uncollapse.vae.collapse import MEANINGS
 
 CARD = """\
 ---
@@ -115,7 +114,7 @@ def _verdict(summary: Summary) -> str:
     verdict = summary.get("verdict")
     if not verdict:
         return "None: the model has no posterior, or it was not diagnosed."
-    lines = [f"**{verdict}**" + (f": {MEANINGS[verdict]}." if verdict in MEANINGS else ".")]
+    lines = [f"**{verdict}**" + (f": {meaning(summary)}." if meaning(summary) else ".")]
     lines += [f"The evidence: {summary['reason']}."] if summary.get("reason") else []
     remedies = summary.get("remedies") or []
     return "\n\n".join([*lines, "To try:\n\n```\n" + "\n".join(remedies) + "\n```"] if remedies else lines)

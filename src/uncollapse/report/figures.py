@@ -8,17 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from uncollapse.distributions import LatentVariableModel
 from uncollapse.report import pictures
 from uncollapse.report.images import kind
 from uncollapse.report.style import BLUE, CLASSES, MUTED, NotDrawn, legend, styled, subscript
-from uncollapse.vae import VAE
 from uncollapse.vae.collapse import Thresholds
 
 MAPPED = 2000  # most observations on the map
 
 
 @contextmanager
-def steady(model: VAE, seed: int = 0) -> Iterator[torch.device]:
+def steady(model: LatentVariableModel, seed: int = 0) -> Iterator[torch.device]:
     """Within it the model is in eval mode and draws follow from the seed; both are as before after it. Gives its device."""
     device, training = next(model.parameters()).device, model.training
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
@@ -40,13 +40,13 @@ def spread(x: Tensor, n: int) -> Tensor:
     return x if len(x) <= n else x[torch.linspace(0, len(x) - 1, n).round().long()]
 
 
-def on(x: Tensor, model: VAE) -> Tensor:
+def on(x: Tensor, model: LatentVariableModel) -> Tensor:
     """Observations on the model's device, in its type."""
     like = next(model.parameters())
     return x.to(like.device, like.dtype)
 
 
-def moments(model: VAE, draws: int = 4000) -> tuple[Tensor, Tensor]:
+def moments(model: LatentVariableModel, draws: int = 4000) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the prior [L]: exact where it states them, else of this many draws."""
     p = model.prior()
     try:
@@ -57,7 +57,7 @@ def moments(model: VAE, draws: int = 4000) -> tuple[Tensor, Tensor]:
 
 
 @styled
-def samples(model: VAE, x: Tensor | None = None, n: int = 64, seed: int = 0) -> Figure:
+def samples(model: LatentVariableModel, x: Tensor | None = None, n: int = 64, seed: int = 0) -> Figure:
     """What the model makes of draws from its prior: a grid of images, points over those of x [N, 2], or lines."""
     shape = kind(model.likelihood.shape)
     with steady(model, seed):
@@ -75,7 +75,7 @@ def samples(model: VAE, x: Tensor | None = None, n: int = 64, seed: int = 0) -> 
 
 
 @styled
-def reconstructions(model: VAE, x: Tensor, n: int = 32, columns: int = 8, seed: int = 0) -> Figure:
+def reconstructions(model: LatentVariableModel, x: Tensor, n: int = 32, columns: int = 8, seed: int = 0) -> Figure:
     """Observations [N, *shape] above what the model makes of their codes; points joined to it, lines under it."""
     shape = kind(model.likelihood.shape)
     x = spread(x, {"image": n, "points": 200, "vector": 12}[shape])
@@ -102,7 +102,7 @@ def _pairs(x: Tensor, again: Tensor, columns: int) -> Figure:
 
 
 @styled
-def latent_map(model: VAE, x: Tensor, labels: Tensor | None = None, seed: int = 0) -> Figure:
+def latent_map(model: LatentVariableModel, x: Tensor, labels: Tensor | None = None, seed: int = 0) -> Figure:
     """Posterior means of x [N, *shape] in the plane, coloured by label [N].
 
     Two latents are shown as they are; of more, the first two principal components of the means of the active units. The

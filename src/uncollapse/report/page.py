@@ -10,15 +10,20 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 from torch import Tensor
 
-from uncollapse.evaluation.numbers import Summary, facts, measures
+from uncollapse.distributions import LatentVariableModel
+from uncollapse.evaluation.numbers import Summary, facts, meaning, measures
 from uncollapse.report.curves import by_kind
-from uncollapse.report.sections import SECTIONS, Evidence, Item
+from uncollapse.report.sections import Evidence, Item, sections
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.training.run import read_words
-from uncollapse.vae import VAE
-from uncollapse.vae.collapse import MEANINGS
 
-TONES = {"healthy": ("good", "✓"), "partly collapsed": ("doubtful", "!"), "collapsed": ("bad", "✕")}
+TONES = {
+    "healthy": ("good", "✓"),
+    "partly collapsed": ("doubtful", "!"),
+    "dropping modes": ("doubtful", "!"),
+    "collapsed": ("bad", "✕"),
+    "diverged": ("bad", "✕"),
+}
 """Verdict: class of its banner, and its sign."""
 
 UNTOLD = ("open", "–")
@@ -27,7 +32,7 @@ UNTOLD = ("open", "–")
 UNKNOWN = "This run holds no diagnosis: its model has no posterior, or it was not diagnosed."
 
 
-def write_report(run: Path, model: VAE | None, x: Tensor | None, labels: Tensor | None) -> Path:
+def write_report(run: Path, model: LatentVariableModel | None, x: Tensor | None, labels: Tensor | None) -> Path:
     """Write report.html into a run folder, from metrics.jsonl, summary.json, config.yaml and the model, each if it is there.
 
     Args:
@@ -46,7 +51,7 @@ def write_report(run: Path, model: VAE | None, x: Tensor | None, labels: Tensor 
     config = run / "config.yaml"
     text = template("run.html").render(
         name=run.resolve().name,
-        sections={heading: [_drawn(item, evidence) for item in items] for heading, items in SECTIONS.items()},
+        sections={heading: [_drawn(item, evidence) for item in items] for heading, items in sections(model).items()},
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         **_told(run, valid),
     )
@@ -77,13 +82,14 @@ def _told(run: Path, valid: list[dict[str, Any]]) -> dict[str, Any]:
     path = run / "summary.json"
     summary: Summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     summary = summary or {"split": "valid", **(valid[-1] if valid else {})}
-    verdict = str(summary.get("verdict") or (valid[-1].get("verdict") if valid else None))
+    summary.setdefault("verdict", valid[-1].get("verdict") if valid else None)
+    verdict = str(summary["verdict"])
     tone, sign = TONES.get(verdict, UNTOLD)
     return {
         "tone": tone,
         "sign": sign,
-        "headline": verdict.capitalize() if verdict in MEANINGS else "No verdict",
-        "meaning": f"{MEANINGS[verdict]}." if verdict in MEANINGS else UNKNOWN,
+        "headline": verdict.capitalize() if meaning(summary) else "No verdict",
+        "meaning": f"{meaning(summary)}." if meaning(summary) else UNKNOWN,
         "reason": summary.get("reason", ""),
         "remedies": [split_remedy(remedy) for remedy in summary.get("remedies") or []],
         "measures": measures(summary),

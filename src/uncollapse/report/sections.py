@@ -7,7 +7,8 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from uncollapse.report import curves, figures, texts
+from uncollapse.distributions import LatentVariableModel
+from uncollapse.report import curves, figures, game, texts
 from uncollapse.report.images import kind
 from uncollapse.report.style import NotDrawn
 from uncollapse.report.traversals import traversals
@@ -23,7 +24,7 @@ class Evidence:
 
     train: curves.Rows
     valid: curves.Rows
-    model: VAE | None = None
+    model: LatentVariableModel | None = None
     x: Tensor | None = None
     labels: Tensor | None = None
     words: Sequence[str] | None = None  # the vocabulary, where observations are sentences
@@ -35,13 +36,13 @@ class Evidence:
             return "text"
         return "image" if self.model is None else kind(self.model.likelihood.shape)
 
-    def needed(self) -> VAE:
+    def needed(self) -> LatentVariableModel:
         """The model, or the reason why a figure is left out."""
         if self.model is None:
             raise NotDrawn("Left out: this figure needs a model with latent variables, and the run has none at hand.")
         return self.model
 
-    def both(self) -> tuple[VAE, Tensor]:
+    def both(self) -> tuple[LatentVariableModel, Tensor]:
         """Model and observations, or the reason why a figure is left out."""
         model = self.needed()
         if self.x is None or len(self.x) < 2:
@@ -160,5 +161,35 @@ OBSERVATIONS = [
     ),
 ]
 
-SECTIONS = {"Training": TRAINING, "Samples and reconstructions": OBSERVATIONS, "The latent space": LATENT}
-"""Headings of the page and the figures under each."""
+GAME = [
+    Item(
+        "losses",
+        "The game over time",
+        lambda e: game.losses(e.train),
+        "Neither loss tells how good the draws are: look for balance. A critic that never loses has nothing left to teach.",
+    ),
+    Item(
+        "logits",
+        "What the critic says",
+        lambda e: game.logits(e.train),
+        "Mean logit of observations and of draws. Both near 0: it cannot tell them apart. Far apart: it sees every fake.",
+    ),
+    Item(
+        "coverage",
+        "Are modes missing?",
+        lambda e: game.coverage(e.valid),
+        "Coverage is the share of held-out observations that draws come near (0.97 between equal distributions); precision "
+        "the share of draws that lie near an observation. High precision with low coverage is mode collapse.",
+    ),
+]
+
+VAE_SECTIONS = {"Training": TRAINING, "Samples and reconstructions": OBSERVATIONS, "The latent space": LATENT}
+GAME_SECTIONS = {"Training": GAME, "Samples": OBSERVATIONS[:1]}
+INFERENCE = {"Training": GAME, "Samples and reconstructions": OBSERVATIONS, "The latent space": [LATENT[2]]}
+
+
+def sections(model: LatentVariableModel | None) -> dict[str, list[Item]]:
+    """Headings of the page and the figures under each: those of a VAE, of a game, or of a game with an encoder."""
+    if model is None or isinstance(model, VAE):
+        return VAE_SECTIONS
+    return GAME_SECTIONS if model.posterior is None else INFERENCE

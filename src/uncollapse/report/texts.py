@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from uncollapse.data.text import sentences
+from uncollapse.distributions import LatentVariableModel
 from uncollapse.report.figures import on, spread, steady
 from uncollapse.report.style import BLUE, INK, MUTED, styled
-from uncollapse.vae import VAE
 
 WIDTH = 62  # characters of a line
 
@@ -32,14 +32,14 @@ def written(lines: Sequence[tuple[str, str]]) -> Figure:
     return figure
 
 
-def samples(model: VAE, words: Sequence[str], n: int = 16, seed: int = 0) -> Figure:
+def samples(model: LatentVariableModel, words: Sequence[str], n: int = 16, seed: int = 0) -> Figure:
     """Sentences [n] drawn from the model."""
     with steady(model, seed):
         found = sentences(model.sample(n).cpu(), words)
     return written([(line or "(an empty sentence)", INK) for line in found])
 
 
-def reconstructions(model: VAE, x: Tensor, words: Sequence[str], n: int = 8, seed: int = 0) -> Figure:
+def reconstructions(model: LatentVariableModel, x: Tensor, words: Sequence[str], n: int = 8, seed: int = 0) -> Figure:
     """Held-out sentences of x [N, T], each above what the model writes at its code."""
     x = spread(x, n)
     with steady(model, seed):

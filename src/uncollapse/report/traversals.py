@@ -6,12 +6,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from uncollapse.distributions import LatentVariableModel
 from uncollapse.divergences import kl_units
 from uncollapse.report import pictures
 from uncollapse.report.figures import MAPPED, moments, on, spread, steady
 from uncollapse.report.images import kind
 from uncollapse.report.style import CLASSES, MUTED, NotDrawn, legend, styled, subscript
-from uncollapse.vae import VAE
 
 PLACES = {"image": 11, "points": 61, "vector": 61}  # of a unit, on its way
 REACH = 3.0  # standard deviations of the prior on either side of its mean
@@ -26,7 +26,7 @@ class Moved(NamedTuple):
 
 
 @styled
-def traversals(model: VAE, x: Tensor, units: int = 8, steps: int | None = None, seed: int = 0) -> Figure:
+def traversals(model: LatentVariableModel, x: Tensor, units: int = 8, steps: int | None = None, seed: int = 0) -> Figure:
     """What each of the most active units does: rows of images, paths in the plane, or a line for each feature.
 
     Args:
@@ -52,7 +52,7 @@ def traversals(model: VAE, x: Tensor, units: int = 8, steps: int | None = None, 
     return _paths(x, moved) if what == "points" else _lines(model, x, moved)
 
 
-def move(model: VAE, x: Tensor, units: int, steps: int) -> Moved:
+def move(model: LatentVariableModel, x: Tensor, units: int, steps: int) -> Moved:
     """Move the units with the largest KL on x [N, *shape], or the largest variance of the mean where KL has no parts.
 
     A unit goes three standard deviations of the prior to either side of its mean, or across the prior's interval; the others
@@ -79,7 +79,7 @@ def move(model: VAE, x: Tensor, units: int, steps: int) -> Moved:
     return Moved(names, places, made)
 
 
-def _ways(model: VAE, steps: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def _ways(model: LatentVariableModel, steps: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """The places of every unit [S], and its values there [S, L]."""
     low, high = getattr(model.prior.support, "lower_bound", None), getattr(model.prior.support, "upper_bound", None)
     if low is not None and high is not None:
@@ -91,7 +91,7 @@ def _ways(model: VAE, steps: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return places, mean + deviation * places[:, None]
 
 
-def _check_mean(model: VAE) -> None:
+def _check_mean(model: LatentVariableModel) -> None:
     """Refuse a likelihood that has draws alone: lines would show their noise."""
     try:
         _ = model.likelihood(model.prior().sample((1,))).mean
@@ -110,7 +110,7 @@ def _paths(x: Tensor, moved: Moved) -> Figure:
     return figure
 
 
-def _lines(model: VAE, x: Tensor, moved: Moved) -> Figure:
+def _lines(model: LatentVariableModel, x: Tensor, moved: Moved) -> Figure:
     """A small plot a unit, with a line for each feature; those that move most have colours and names.
 
     Real numbers are drawn in standard deviations of the data from their mean: columns of a table have scales of their own.

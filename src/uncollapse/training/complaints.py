@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma
 from uncollapse.distributions.flows import Transforms
-from uncollapse.divergences import Game, Kernel
+from uncollapse.divergences import Critic, Game, Kernel, Penalty
+from uncollapse.gan import Augmentation, Entropy
 from uncollapse.learning import Objective, Procedure
 from uncollapse.networks import Network
 from uncollapse.schedules import Schedule
@@ -31,6 +32,11 @@ ROLES: dict[str, type] = {
     "capacity": Schedule,
     "kernel": Kernel,
     "game": Game,
+    "critic": Critic,
+    "penalties": Penalty,
+    "augmentation": Augmentation,
+    "entropy": Entropy,
+    "noise": Schedule,
     "transform": Transforms,
     "optimizer": Optimizer,
 }

@@ -116,7 +116,7 @@ class Recipe:
         """Load the data."""
         return load(**self.values["data"])
 
-    def model(self, shape: Size) -> LatentVariableModel:
+    def model(self, shape: Size) -> Any:
         """Build the model for observations of this shape, its weights drawn from the seed."""
         torch.manual_seed(self.training.seed)
         p = self.parts

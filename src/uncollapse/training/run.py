@@ -12,7 +12,10 @@ import uncollapse
 from uncollapse import noise
 from uncollapse.data import Data, load
 from uncollapse.data.text import in_vocabulary
-from uncollapse.evaluation import evaluate, width
+from uncollapse.distributions import LatentVariableModel
+from uncollapse.distributions.saved import described
+from uncollapse.evaluation import evaluate, evaluate_samples, width
+from uncollapse.gan import ImplicitModel
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
 from uncollapse.training.fit import fit
 from uncollapse.training.kept import keep
@@ -25,6 +28,9 @@ GLANCE = 10**9  # numbers that the decoder may give for the summary after traini
 
 WORDS = "words.txt"
 """The vocabulary of a run on sentences, a word a line, in the order of its tokens."""
+
+KINDS: dict[str, Any] = {"VAE": VAE, "ImplicitModel": ImplicitModel}
+"""The models that a run folder may hold, by the name in model.json."""
 
 FREE = {"training.steps", "training.patience", "training.log_every", "training.validate_every", "training.validate_on"}
 """Options that a resumed run may change, beside those of the machine."""
@@ -110,10 +116,13 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
     """The numbers of summary.json: the diagnosis and a first look at the held-out likelihood, on the validation split."""
     model = fitted.model
     again = str(out / "config.yaml")
-    seen = {}
+    seen: dict[str, Any] = {}
     if isinstance(model, VAE):
         samples, examples = glance(model)
         seen = evaluate(model, data, "valid", samples, examples=examples, recipe=again)
+    elif isinstance(model, LatentVariableModel):
+        cures = recipe.procedure(model).objective.remedies(again)
+        seen = evaluate_samples(model, data, "valid", remedies=cures, quick=True)
     return {
         **seen,
         "steps": fitted.step,
@@ -165,7 +174,7 @@ def new_folder(name: str, root: Path = Path("runs")) -> Path:
     raise CheckpointError(f"there are 9999 runs of {name} in {root}; write elsewhere with --out")
 
 
-def load_model(run: str | Path) -> VAE:
+def load_model(run: str | Path) -> Any:
     """The trained model of a run folder, its best weights, checked against their hash; or of a `save_pretrained` folder.
 
     Raises:
@@ -174,12 +183,24 @@ def load_model(run: str | Path) -> VAE:
     """
     run = Path(run)
     if (run / "model.json").exists() and not (run / "state.json").exists():
-        return VAE.from_pretrained(run)
+        return from_folder(run)
     for name in ("best", "last"):
         directory = run / "checkpoints" / name
         if standing(directory).exists():
-            return steadily(directory, VAE.from_pretrained)
+            return steadily(directory, from_folder)
     raise FileNotFoundError(f"{run} is not a run folder: expected {run}/checkpoints; give one that `uncollapse train` wrote")
+
+
+def from_folder(directory: Path) -> Any:
+    """The model that `save_pretrained` wrote, of whichever kind: a `VAE` or an `ImplicitModel`.
+
+    Raises:
+        ValueError: If it is of a kind that this version does not know.
+    """
+    kind = described(directory)["model"]
+    if kind not in KINDS:
+        raise ValueError(f"{directory}/model.json holds a {kind}, this version knows {', '.join(KINDS)}; train it again")
+    return KINDS[kind].from_pretrained(directory)
 
 
 def read_config(run: Path) -> dict[str, Any]:

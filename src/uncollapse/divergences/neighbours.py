@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from uncollapse.evaluation.quality import admit, double
+from uncollapse.divergences.samples import admit, double
 
 NUMBERS = 2**24  # distances at a time
 

@@ -1,0 +1,101 @@
+"""All that can be said in numbers of a model by its draws: for an implicit model, which has no density."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uncollapse import noise
+from uncollapse.data import Data
+from uncollapse.distributions import LatentVariableModel
+from uncollapse.divergences import prdc
+from uncollapse.evaluation.diversity import vendi_interval
+from uncollapse.evaluation.features import Extractor, Pixels
+from uncollapse.evaluation.frechet import fid
+from uncollapse.evaluation.two_samples import memorisation
+from uncollapse.gan import diagnose
+
+DRAWN = 2500  # draws and observations, of PacGAN's protocol
+VENDI = 500  # draws that a Vendi score is of, the same for data and draws
+NEAREST = 1000  # draws whose nearest training observation is looked for
+
+
+@torch.no_grad()
+def evaluate_samples(
+    model: LatentVariableModel,
+    data: Data,
+    split: str = "test",
+    draws: int = DRAWN,
+    extractor: Extractor | None = None,
+    seed: int = 0,
+    remedies: list[str] | None = None,
+    quick: bool = False,
+) -> dict[str, Any]:
+    """Quality and diversity of a model's draws, beside as many held-out observations, by the names of summary.json.
+
+    Args:
+        model: What to evaluate: any model that can be sampled.
+        data: Where the observations come from.
+        split: train, valid, test or all.
+        draws: How many draws, and at most as many observations.
+        extractor: The feature network of FID, precision, recall, density, coverage and Vendi; None: pixels.
+        seed: Of all draws; the caller's random state is left as it was.
+        remedies: What to try where modes are missing.
+        quick: The diagnosis alone.
+
+    Returns:
+        Plain values, of `n_samples` draws over `features`; `vendi_data` is the score of as many observations.
+
+    Example:
+        >>> from uncollapse.data import load
+        >>> from uncollapse.distributions import Generator, Normal
+        >>> from uncollapse.gan import ImplicitModel
+        >>> from uncollapse.networks import Bias
+        >>> model = ImplicitModel(Normal(2), Generator(2, (2,), Bias))
+        >>> found = evaluate_samples(model, load("ring"), draws=200)
+        >>> found["verdict"], found["n_samples"]
+        ('diverged', 200)
+    """
+    like = next(model.parameters())
+    source = data.split(split).to(like.device, like.dtype)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        noise.seed_step(seed, 0)
+        real = source.batch(source.some(min(draws, len(source))))
+        fake = drawn(model, len(real))
+        seen = diagnose(fake, real, data.modes, remedies=remedies)
+        found = {k: v for k, v in seen.as_dict().items() if k != "n"} | {"remedies": seen.remedies, "n_samples": len(fake)}
+        if quick or not fake.isfinite().all():
+            return found | {"split": split, "data": data.name}
+        noise.seed_step(seed, 1)
+        train = data.train.to(like.device, like.dtype)
+        some = train.batch(train.some(min(NEAREST, len(train))))
+        found |= compared(real, fake, extractor or Pixels(), seed) | copied(fake, some, real, seed)
+    return found | {"split": split, "data": data.name}
+
+
+def drawn(model: LatentVariableModel, n: int, chunk: int = 1000) -> Tensor:
+    """n draws [n, *shape], some at a time."""
+    return torch.cat([model.sample(min(chunk, n - i)) for i in range(0, n, chunk)])
+
+
+def compared(real: Tensor, fake: Tensor, extractor: Extractor, seed: int) -> dict[str, Any]:
+    """Quality and diversity over features of observations and draws, and what the features are."""
+    a, b = extractor(real), extractor(fake)
+    near, n = prdc(a, b), min(VENDI, len(a))
+    scores = {"vendi": vendi_interval(b, n, seed=seed), "vendi_data": vendi_interval(a, n, seed=seed)}
+    told = extractor.describe(b)
+    return {
+        "fid": fid(a, b),
+        "recall": near.recall,
+        "density": near.density,
+        **{name: score.mean for name, score in scores.items()},
+        "vendi_n": n,
+        "features": ", ".join(str(part) for part in (told.name, f"{told.size} numbers", told.resize, told.sha256) if part),
+    }
+
+
+def copied(fake: Tensor, train: Tensor, heldout: Tensor, seed: int) -> dict[str, Any]:
+    """Whether draws lie nearer to training observations than held-out ones do."""
+    n = min(len(train), len(heldout))
+    found = memorisation(fake[:NEAREST], train[:n], heldout[:n], seed)
+    return {"nearer_to_train": found.share, "nearer_to_train_p": found.p_value}
