@@ -1,6 +1,7 @@
 """Evaluation: one number each, for any trained model."""
 
 from uncollapse.divergences import PRDC, energy_distance, mode_entropy, prdc
+from uncollapse.evaluation.classifier import Classifier, DigitClassifier, digit_classifier, stacked_modes
 from uncollapse.evaluation.diversity import diversity_ms_ssim, duplicates, ms_ssim, vendi, vendi_interval
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
@@ -14,6 +15,8 @@ from uncollapse.evaluation.two_samples import classifier_test, memorisation, mmd
 __all__ = [
     "KID",
     "PRDC",
+    "Classifier",
+    "DigitClassifier",
     "Extractor",
     "FeatureNetwork",
     "Features",
@@ -28,6 +31,7 @@ __all__ = [
     "Proposal",
     "Widened",
     "classifier_test",
+    "digit_classifier",
     "diversity_ms_ssim",
     "duplicates",
     "energy_distance",
@@ -44,6 +48,7 @@ __all__ = [
     "natural",
     "nearest_neighbours",
     "prdc",
+    "stacked_modes",
     "vendi",
     "vendi_interval",
     "width",

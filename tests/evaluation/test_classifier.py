@@ -1,0 +1,163 @@
+"""The classifier of digits: that it learns, that it is kept, and how it names the modes of stacked digits."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uncollapse.data import Source, fetch, load
+from uncollapse.evaluation import Classifier, DigitClassifier, classifier, digit_classifier, stacked_modes
+from uncollapse.evaluation.classifier import Settings, trained
+
+
+class Pixel(nn.Module):
+    """Takes an image for the digit that its first pixel states, in tenths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.one_hot((self.scale * x[:, 0, 0, 0]).round().long(), 10).float()
+
+
+def upsampled(split: Source) -> Source:
+    """The digits of scikit-learn in 28 by 28 pixels."""
+    x = F.interpolate(split.all(), (28, 28), mode="bilinear", align_corners=False)
+    return Source(x, split.labels)
+
+
+@pytest.fixture
+def small() -> tuple[Source, Source]:
+    digits = load("digits")
+    return upsampled(digits.train), upsampled(digits.test)
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path: Path) -> Iterator[list[int]]:
+    """An empty cache, digits that need no file, and a training that counts its calls by their seeds."""
+    calls: list[int] = []
+
+    def counted(train: Source, test: Source, settings: Settings) -> Classifier:
+        calls.append(settings.seed)
+        torch.manual_seed(settings.seed)
+        return Classifier(DigitClassifier(), accuracy=0.99)
+
+    monkeypatch.delenv("UNCOLLAPSE_DATA", raising=False)
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache")
+    monkeypatch.setattr(classifier, "load", lambda name: load("digits"))
+    monkeypatch.setattr(classifier, "trained", counted)
+    yield calls
+
+
+def kept() -> list[Path]:
+    """The files in the cache of classifiers."""
+    return sorted((fetch.cache() / "classifiers").iterdir())
+
+
+def test_it_learns_digits(small) -> None:
+    """Of 1,439 small digits in four epochs: nine of ten unseen ones right, and as many as it says."""
+    train, test = small
+    found = trained(train, test, Settings(epochs=4))
+    right = (found.probabilities(test.all()).argmax(1) == test.labels).double().mean()
+    assert found.accuracy == float(right) > 0.9
+
+
+def test_training_follows_the_seed_and_leaves_the_generator_alone(small) -> None:
+    train, test = small
+    state = torch.get_rng_state()
+    hashes = [trained(train, test, Settings(seed, epochs=1)).sha256 for seed in (3, 3, 4)]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_probabilities_are_those_of_the_features() -> None:
+    """In evaluation whatever it is told, without a gradient, and in pieces as in one."""
+    found, x = Classifier(DigitClassifier(), accuracy=0.1).train(), torch.rand(1003, 1, 28, 28, requires_grad=True)
+    p, features = found.probabilities(x), found.features(x)
+    assert p.shape == (1003, 10) and features.shape == (1003, 128) and not p.requires_grad
+    torch.testing.assert_close(found.network.logits(features).softmax(1), p)
+    torch.testing.assert_close(found.probabilities(x[:7]), p[:7], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(p.sum(1), torch.ones(1003))
+
+
+def test_images_are_moved_to_the_weights() -> None:
+    found, x = Classifier(DigitClassifier(), accuracy=0.1), torch.rand(3, 1, 28, 28, dtype=torch.float64)
+    single = found.probabilities(x)
+    torch.testing.assert_close(found.to(torch.float64).probabilities(x), single.double(), rtol=1e-4, atol=1e-6)
+
+
+def test_it_is_trained_once_and_kept(cache: list[int]) -> None:
+    """A second call reads what the first one kept; another seed is another classifier."""
+    first, again, other = digit_classifier(), digit_classifier(), digit_classifier(seed=1)
+    assert cache == [0, 1] and len(kept()) == 2
+    assert (again.sha256, again.accuracy) == (first.sha256, first.accuracy) and other.sha256 != first.sha256
+    x = torch.rand(3, 1, 28, 28)
+    assert torch.equal(again.probabilities(x), first.probabilities(x))
+    assert repr(first) == f"Classifier(accuracy 0.9900, sha256 {first.sha256[:12]})"
+
+
+def test_its_accuracy_is_printed_when_it_is_trained(cache: list[int], capsys) -> None:
+    for expected in (True, False):
+        digit_classifier()
+        said = capsys.readouterr().err
+        assert ("trained a classifier of digits in 0 s: Classifier(accuracy 0.9900" in said) == expected
+
+
+@pytest.mark.parametrize("how", ["cut short", "flipped", "other weights"])
+def test_what_was_kept_and_is_broken_is_refused(cache: list[int], how: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    digit_classifier()
+    (path,) = kept()
+    content = path.read_bytes()
+    if how == "cut short":
+        path.write_bytes(content[:1000])
+    elif how == "flipped":
+        path.write_bytes(content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
+    else:
+        save_file(dict(list(load_file(path).items())[1:]), path)
+    with pytest.raises(ValueError, match=r"digits-\w+.safetensors is broken .*: delete it to train it again"):
+        digit_classifier()
+
+
+def test_one_that_errs_is_refused_and_not_kept(cache: list[int], monkeypatch) -> None:
+    monkeypatch.setattr(classifier, "trained", lambda *given: Classifier(DigitClassifier(), accuracy=0.9849))
+    with pytest.raises(
+        ValueError, match=r"expected a classifier that gets 98.5% of the test digits right .*, came 98.49%; write"
+    ):
+        digit_classifier()
+    assert not (fetch.cache() / "classifiers").exists()
+
+
+def test_modes_of_stacked_digits_are_read_as_one_number() -> None:
+    """All thousand, each by a stated pixel of each channel."""
+    modes = torch.arange(1000)
+    x = torch.zeros(1000, 3, 28, 28)
+    x[..., 0, 0] = torch.stack((modes // 100, modes // 10 % 10, modes % 10), 1) / 10
+    found = Classifier(Pixel(), accuracy=1.0)  # type: ignore[arg-type]
+    assert torch.equal(stacked_modes(x, found), modes)
+
+
+def test_what_is_no_digit_is_refused() -> None:
+    found = Classifier(DigitClassifier(), accuracy=0.1)
+    with pytest.raises(ValueError, match=r"expected images of three digits \[N, 3, 28, 28\], came \(2, 1, 28, 28\)"):
+        stacked_modes(torch.zeros(2, 1, 28, 28), found)
+    with pytest.raises(ValueError, match=r"expected digits \[N, 1, 28, 28\] to classify, came \(6, 1, 32, 32\)"):
+        stacked_modes(torch.zeros(2, 3, 32, 32), found)
+
+
+def test_real_digits_have_all_modes() -> None:
+    """Held-out stacked digits by the classifier that is kept on this machine: labels are right as often as three digits are."""
+    if not os.environ.get("UNCOLLAPSE_DATA"):
+        pytest.skip("needs published data files: set UNCOLLAPSE_DATA to a directory that holds mnist/")
+    if not (fetch.cache() / "classifiers").is_dir():
+        pytest.skip("no classifier is kept on this machine: evaluation.digit_classifier() trains one in a minute")
+    found, data = digit_classifier(), load("stacked-mnist")
+    modes = torch.cat([stacked_modes(x, found) for x in data.test.batches(1000, torch.arange(10_000))])
+    right = (modes == data.test.labels[:10_000]).double().mean()
+    assert found.accuracy >= 0.985 and abs(right - found.accuracy**3) < 0.01
