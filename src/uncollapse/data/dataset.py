@@ -9,7 +9,6 @@ import torch
 from torch import Size
 
 from uncollapse.data.joined import joined
-from uncollapse.data.modes import Modes
 from uncollapse.data.source import Source
 
 SPLITS = ("train", "valid", "test")
@@ -33,7 +32,7 @@ class Data:
         order: Where splits were drawn, how to put all rows back into the order that they came in: for each, its number among
             the rows of train, valid and test, one split after another. None: that is their order.
         words: Of sentences, the word of each token, the end and the unknown word first; None for other data.
-        modes: Of a density whose modes are known, where they lie; None for other data.
+        modes: Of data whose modes are known, `Modes` or what tells them as it does; None for other data.
 
     Example:
         >>> from uncollapse.data import load
@@ -51,7 +50,7 @@ class Data:
     own: tuple[str, ...] = SPLITS
     order: np.ndarray | None = field(default=None, repr=False, compare=False)
     words: tuple[str, ...] | None = None
-    modes: Modes | None = field(default=None, repr=False, compare=False)
+    modes: Any = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> Size:

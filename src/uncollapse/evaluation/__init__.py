@@ -1,7 +1,7 @@
 """Evaluation: one number each, for any trained model."""
 
 from uncollapse.divergences import PRDC, energy_distance, mode_entropy, prdc
-from uncollapse.evaluation.classifier import Classifier, DigitClassifier, digit_classifier, stacked_modes
+from uncollapse.evaluation.classifier import Classifier, DigitClassifier, digit_classifier, stacked_modes, with_modes
 from uncollapse.evaluation.diversity import diversity_ms_ssim, duplicates, ms_ssim, vendi, vendi_interval
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
@@ -52,4 +52,5 @@ __all__ = [
     "vendi",
     "vendi_interval",
     "width",
+    "with_modes",
 ]

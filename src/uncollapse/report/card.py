@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from uncollapse.evaluation.numbers import Number, Summary, facts, measures
+from uncollapse.evaluation.numbers import Number, Summary, facts, meaning, measures
 
 CARD = """\
 ---

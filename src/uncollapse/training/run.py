@@ -14,7 +14,7 @@ from uncollapse.data import Data, load
 from uncollapse.data.text import in_vocabulary
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.distributions.saved import described
-from uncollapse.evaluation import evaluate, evaluate_samples, width
+from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
 from uncollapse.gan import ImplicitModel
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
 from uncollapse.training.fit import fit
@@ -51,7 +51,7 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
     Raises:
         ValueError: If a resumed run's recipe is another than it was begun with.
     """
-    data = recipe.data()
+    data = with_modes(recipe.data())
     procedure = recipe.procedure(recipe.model(data.shape))
     main = os.environ.get("RANK", "0") == "0"
     if resume:
@@ -242,5 +242,5 @@ def load_data(run: Path, name: str | None = None, length: int | None = None) -> 
     """
     options, words = read_config(run)["data"], read_words(run)
     if name is None or words is None:
-        return load(**(options if name is None else options | {"name": name}))
+        return with_modes(load(**(options if name is None else options | {"name": name})))
     return in_vocabulary(load(**options | {"name": name, "words": None, "length": length}), words)
