@@ -64,6 +64,36 @@ def leapfrog(log_density: LogDensity, start: Point, r: Tensor, step_size: Tensor
     return at, r
 
 
+def transition(log_density: LogDensity, at: Point, step_size: Tensor | float, leapfrogs: int) -> tuple[Point, Tensor]:
+    r"""One transition of Hamiltonian Monte Carlo: a proposal for every chain, taken or not; log p stays as it is.
+
+    A proposal whose energy is not finite is rejected. Nothing is read on the host.
+
+    Args:
+        log_density: log p in nats up to a constant, of each chain: [..., L] to [...].
+        at: Where the chains are.
+        step_size: ε, one for all chains or [..., 1], one for each.
+        leapfrogs: Leapfrog steps of the proposal.
+
+    Returns:
+        Where they are then, and the probability [...] that each proposal was to be taken.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> normal = lambda z: -0.5 * z.square().sum(-1)
+        >>> sizes = torch.tensor([[0.1], [100.0]])
+        >>> at, acceptance = transition(normal, Point.of(normal, torch.ones(2, 3)), sizes, leapfrogs=5)
+        >>> [round(v, 2) for v in acceptance.tolist()], at.z[1].tolist()
+        ([1.0, 0.0], [1.0, 1.0, 1.0])
+    """
+    r = noise.normal(at.z.shape, at.z, batch=-2 if at.z.dim() > 1 else -1)
+    proposal, end = leapfrog(log_density, at, r, step_size, leapfrogs)
+    fall = proposal.log_density - at.log_density + 0.5 * (r.square().sum(-1) - end.square().sum(-1))
+    acceptance = fall.clamp(max=0).exp().nan_to_num(0.0)
+    taken = _uniform(acceptance) < acceptance
+    return Point(*(_where(taken, new, old) for new, old in zip(proposal, at, strict=True))), acceptance
+
+
 class HMC(Part, nn.Module):
     r"""Hamiltonian Monte Carlo with unit mass, for chains that run side by side with one step size.
 
@@ -133,23 +163,20 @@ class HMC(Part, nn.Module):
 
     def transition(self, log_density: LogDensity, at: Point) -> tuple[Point, Tensor]:
         """One proposal for every chain, taken or not; and the probability that it was to be taken."""
-        r = noise.normal(at.z.shape, at.z, batch=-2 if at.z.dim() > 1 else -1)
-        proposal, end = leapfrog(log_density, at, r, self.step_size.to(at.z), self.leapfrogs)
-        fall = proposal.log_density - at.log_density + 0.5 * (r.square().sum(-1) - end.square().sum(-1))
-        acceptance = fall.clamp(max=0).exp().nan_to_num(0.0)
-        taken = self._uniform(acceptance) < acceptance
+        at, acceptance = transition(log_density, at, self.step_size.to(at.z), self.leapfrogs)
         self._adapt(acceptance)
-        return Point(*(_where(taken, new, old) for new, old in zip(proposal, at, strict=True))), acceptance
-
-    def _uniform(self, like: Tensor) -> Tensor:
-        """A number for each chain, by its row."""
-        return noise.uniform(like.shape or Size((1,)), like, batch=-1).reshape(like.shape)
+        return at, acceptance
 
     @torch.no_grad()
     def _adapt(self, acceptance: Tensor) -> None:
         if self.training and self.adaptation:
             mean = mean_over_processes(acceptance.mean()).to(self.log_step_size)
             self.log_step_size.add_(self.adaptation * (mean - self.target))
+
+
+def _uniform(like: Tensor) -> Tensor:
+    """A number for each chain, by its row."""
+    return noise.uniform(like.shape or Size((1,)), like, batch=-1).reshape(like.shape)
 
 
 def _where(taken: Tensor, new: Tensor, old: Tensor) -> Tensor:
