@@ -1,12 +1,15 @@
 """Evaluation: one number each, for any trained model."""
 
 from uncollapse.divergences import PRDC, energy_distance, mode_entropy, prdc
+from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket, reverse
+from uncollapse.evaluation.annealing import Annealing, Ladder, LinearLadder, SigmoidLadder
 from uncollapse.evaluation.classifier import Classifier, DigitClassifier, digit_classifier, stacked_modes, with_modes
 from uncollapse.evaluation.diversity import diversity_ms_ssim, duplicates, ms_ssim, vendi, vendi_interval
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
 from uncollapse.evaluation.frechet import Moments, fid
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
+from uncollapse.evaluation.parzen import Parzen, kde
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
 from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid
 from uncollapse.evaluation.samples import evaluate_samples
@@ -15,6 +18,9 @@ from uncollapse.evaluation.two_samples import classifier_test, memorisation, mmd
 __all__ = [
     "KID",
     "PRDC",
+    "Annealed",
+    "Annealing",
+    "Bracket",
     "Classifier",
     "DigitClassifier",
     "Extractor",
@@ -25,11 +31,17 @@ __all__ = [
     "HeldOut",
     "Inception",
     "InceptionScore",
+    "Ladder",
+    "LinearLadder",
     "Matched",
     "Moments",
+    "Parzen",
     "Pixels",
     "Proposal",
+    "SigmoidLadder",
     "Widened",
+    "ais",
+    "bracket",
     "classifier_test",
     "digit_classifier",
     "diversity_ms_ssim",
@@ -39,6 +51,7 @@ __all__ = [
     "evaluate_samples",
     "fid",
     "inception_score",
+    "kde",
     "kid",
     "log_likelihood",
     "memorisation",
@@ -48,6 +61,7 @@ __all__ = [
     "natural",
     "nearest_neighbours",
     "prdc",
+    "reverse",
     "stacked_modes",
     "vendi",
     "vendi_interval",
