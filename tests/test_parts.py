@@ -12,7 +12,7 @@ import torch
 from torch import Size, nn
 
 from laws.parts import KINDS, given
-from uncollapse import distributions, divergences, networks, schedules, vae
+from uncollapse import distributions, divergences, gan, learning, networks, schedules, vae
 from uncollapse.distributions import Bernoulli, Likelihood, Posterior, Prior, Sigma, likelihoods, posteriors
 from uncollapse.networks import MLP, Network
 from uncollapse.parts import Part, build
@@ -80,7 +80,7 @@ def test_what_the_house_hands_over_is_not_written(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "room", [distributions, likelihoods, posteriors, distributions.priors, divergences, networks, schedules, vae]
+    "room", [distributions, likelihoods, posteriors, distributions.priors, divergences, gan, learning, networks, schedules, vae]
 )
 def test_every_exported_part_has_a_row(room: Any) -> None:
     """Three places: class, name in the room's `__init__`, row in the list. The third is this one."""

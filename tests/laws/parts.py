@@ -56,6 +56,7 @@ from uncollapse.divergences import (
     Saturating,
     Wasserstein,
 )
+from uncollapse.gan import ADA, ALI, GAN, VEEGAN, Augmentation, DiffAugment, Entropy, ImplicitModel, InfoGAN
 from uncollapse.learning import Alternating, Objective, OptimalCritic, Procedure, Unrolled
 from uncollapse.networks import (
     MLP,
@@ -253,7 +254,29 @@ ADVERSARIAL: dict[str, Callable[[VAE], Objective]] = {
     "AdversarialAutoencoder": partial(AdversarialAutoencoder, network=small, game=Saturating()),
     "AdversarialVariationalBayes": partial(AdversarialVariationalBayes, network=small),
 }
-OBJECTIVES: dict[str, Callable[[Any], Objective]] = {**BOUNDS, **ADVERSARIAL, "LogLikelihood": LogLikelihood}
+one_critic = partial(Critic, network=small)
+IMPLICIT_OBJECTIVES: dict[str, Callable[[Any], Objective]] = {
+    "GAN": partial(GAN, critic=one_critic),
+    "GAN-relativistic": partial(GAN, critic=one_critic, game=Relativistic(), penalties=[R1(0.1), R2(0.1)]),
+    "GAN-with-remedies": partial(
+        GAN,
+        critic=partial(one_critic, pack=2, noise=0.1),
+        game=Wasserstein(),
+        penalties=[GradientPenalty(5.0)],
+        entropy=Entropy(0.1),
+    ),
+    "ALI": partial(ALI, critic=one_critic),
+    "VEEGAN": partial(VEEGAN, critic=one_critic, lam=0.5),
+    "InfoGAN": partial(InfoGAN, critic=one_critic, code=1),
+}
+AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {"DiffAugment": partial(DiffAugment, cutout=0.25), "ADA": ADA}
+ENTROPIES: dict[str, Callable[[], Entropy]] = {"Entropy": partial(Entropy, lam=0.1, sampler=partial(HMC, leapfrogs=3))}
+OBJECTIVES: dict[str, Callable[[Any], Objective]] = {
+    **BOUNDS,
+    **ADVERSARIAL,
+    **IMPLICIT_OBJECTIVES,
+    "LogLikelihood": LogLikelihood,
+}
 PROCEDURES: dict[str, Callable[[Objective], Procedure]] = {
     "Alternating": partial(Alternating, steps=2),
     "Alternating-two-time-scales": partial(Alternating, model_steps=2, critic_rate=4.0),
@@ -278,6 +301,8 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "posterior": (POSTERIORS, Callable[[int, Size], Posterior]),
     "kernel": (KERNELS, Callable[[], Kernel]),
     "game": (GAMES, Callable[[], Game]),
+    "augmentation": (AUGMENTATIONS, Callable[[], Augmentation]),
+    "entropy": (ENTROPIES, Callable[[], Entropy]),
     "penalty": (PENALTIES, Callable[[], Penalty]),
     "critic": (CRITICS, Callable[[list[Size]], Critic]),
     "generator": (GENERATORS, Callable[[int, Size], Likelihood]),
@@ -326,10 +351,19 @@ def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "
     return VAE(PRIORS[prior](LATENT), LIKELIHOODS[likelihood](LATENT, shape), POSTERIORS[posterior](LATENT, shape))
 
 
+def implicit_model(name: str) -> ImplicitModel:
+    """A model that an implicit objective's row can learn, of data of shape (3,)."""
+    shape = Size((3,))
+    noisy = name == "GAN-with-remedies"
+    likelihood = LIKELIHOODS["Gaussian-LearnedSigma"](LATENT, shape) if noisy else GENERATORS["Generator"](LATENT, shape)
+    posterior = None if name.startswith("GAN") else POSTERIORS["Gaussian"](LATENT, shape)
+    return ImplicitModel(PRIORS["Normal"](LATENT), likelihood, posterior)
+
+
 def given(kind: str, name: str) -> tuple[Any, ...]:
     """What the house hands to the factory of a row: sizes, a model, an objective."""
     match kind:
-        case "schedule" | "kernel" | "game" | "penalty" | "sampler":
+        case "schedule" | "kernel" | "game" | "penalty" | "sampler" | "augmentation" | "entropy":
             return ()
         case "network":
             return NETWORKS[name][1:]
@@ -342,6 +376,8 @@ def given(kind: str, name: str) -> tuple[Any, ...]:
         case "transform":
             return (LATENT, 2)
         case "objective":
+            if name in IMPLICIT_OBJECTIVES:
+                return (implicit_model(name),)
             return (Location(LATENT),) if name == "LogLikelihood" else (vae(),)
         case "procedure":
             if name.startswith(("Alternating", "OptimalCritic", "Unrolled")):

@@ -116,7 +116,7 @@ def test_adversarial_variational_bayes_at_its_optimum_is_the_elbo() -> None:
     x, model = ppca.sample(30), ppca.vae
     objective = AdversarialVariationalBayes(model, small)
     frozen = model.posterior.encode(x).detach()
-    objective.critic = Known(lambda x, z: model.prior().log_prob(z) - model.posterior.at(frozen).log_prob(z))
+    objective.judgement.critic = Known(lambda x, z: model.prior().log_prob(z) - model.posterior.at(frozen).log_prob(z))
     torch.manual_seed(1)
     bound, logged = objective(x, t)
     torch.manual_seed(1)
@@ -137,7 +137,7 @@ def test_adversarial_variational_bayes_averages_to_the_elbo() -> None:
     ppca = PPCA(diagonal=True)
     x = ppca.sample(1).expand(4000, -1)
     objective = AdversarialVariationalBayes(ppca.vae, small)
-    objective.critic = Known(lambda x, z: ppca.vae.prior().log_prob(z) - ppca.vae.posterior(x).log_prob(z))
+    objective.judgement.critic = Known(lambda x, z: ppca.vae.prior().log_prob(z) - ppca.vae.posterior(x).log_prob(z))
     expected = ppca.log_prob(x[:1]) - ppca.gap(x[:1], ppca.vae.posterior.encode(x[:1]))
     assert_mean(objective(x, t)[0].detach(), expected.detach())
 
@@ -152,7 +152,7 @@ def test_adversarial_autoencoder_at_its_optimum_has_the_aggregate_divergence() -
     model, x = ppca.vae, ppca.sample(1).expand(4000, -1)
     q = model.posterior(x[:1])
     objective = AdversarialAutoencoder(model, small, DensityRatio())
-    objective.critic = Known(lambda z: model.prior().log_prob(z) - q.log_prob(z))
+    objective.judgement.critic = Known(lambda z: model.prior().log_prob(z) - q.log_prob(z))
     torch.manual_seed(2)
     found, logged = objective(x, t)
     torch.manual_seed(2)

@@ -18,8 +18,10 @@ class Entropy(Part, nn.Module):
               \nabla_x \log p_\theta(x) = \mathbb E_{p(z \mid x)}\left[\nabla_x \log p_\theta(x \mid z)\right]
 
     The draws of p(z|x) come from Hamiltonian Monte Carlo on log p(x, z) that starts at the z which x was made of: itself a draw
-    of p(z|x), so the chain is stationary from its first step, and the gradient has no bias. The model is in eval() meanwhile: a
-    generator with batch normalisation is seen there by its running statistics, which is an approximation.
+    of p(z|x), so the chain is stationary from its first step. But a chain that is still near that z remembers it, and
+    :math:`\nabla_\theta x` depends on it too: the estimate is of too little, down to nothing for the generator where z does not
+    move, and right once the chain has mixed. `latent_move` in the log tells how far it goes. The model is in eval() meanwhile:
+    a generator with batch normalisation is seen there by its running statistics, which is an approximation.
 
     Args:
         lam: Weight λ.

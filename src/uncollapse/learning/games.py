@@ -58,9 +58,18 @@ class TwoPlayer(Objective):
 
     def __init__(self, model: nn.Module, critic: Critic, game: Game, penalties: Sequence[Penalty] = ()):
         super().__init__(model)
-        self.critic, self.game = critic, game
-        self.judgement = Judgement(critic, game, penalties)
-        self.network, self.penalties, self.noise = critic.network, self.judgement.penalties, critic.noise
+        self.judgement = Judgement(critic, game, penalties)  # which alone holds the critic: its weights have one name
+        self.game, self.penalties = game, self.judgement.penalties
+
+    @property
+    def critic(self) -> Critic:
+        """The critic."""
+        return self.judgement.critic
+
+    @property
+    def network(self) -> nn.Module:
+        """The critic's network."""
+        return self.critic.network
 
     @abstractmethod
     def pairs(self, x: Tensor) -> tuple[Things, Things]:
@@ -68,7 +77,7 @@ class TwoPlayer(Objective):
 
     def schedules(self) -> Iterator[Schedule]:
         yield from super().schedules()
-        yield from (value for value in vars(self.game).values() if isinstance(value, Schedule))
+        yield self.critic.noise
 
     def after_critic(self, logged: Logged) -> None:
         """Called after each step of the critic, with what was logged of it."""

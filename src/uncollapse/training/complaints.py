@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma
 from uncollapse.distributions.flows import Transforms
-from uncollapse.divergences import Critic, Game, Kernel, Penalty
-from uncollapse.gan import Augmentation, Entropy
+from uncollapse.divergences import Game, Kernel, Penalty
+from uncollapse.gan import Augmentation
 from uncollapse.learning import Objective, Procedure
 from uncollapse.networks import Network
 from uncollapse.schedules import Schedule
@@ -32,10 +32,8 @@ ROLES: dict[str, type] = {
     "capacity": Schedule,
     "kernel": Kernel,
     "game": Game,
-    "critic": Critic,
     "penalties": Penalty,
     "augmentation": Augmentation,
-    "entropy": Entropy,
     "noise": Schedule,
     "transform": Transforms,
     "optimizer": Optimizer,

@@ -63,6 +63,7 @@ def parser() -> ArgumentParser:
     parser.add_function_arguments(load, "data")
     parser.add_class_arguments(Training, "training")
     parser.add_class_arguments(Machine, "machine")
+    parser.set_defaults({"training.schedule": {"class_path": "uncollapse.schedules.Constant"}})  # as text, so that it is kept
     return parser
 
 
