@@ -11,7 +11,7 @@ from rich.table import Table
 
 from uncollapse.evaluation.numbers import QUANTITIES
 from uncollapse.report import split_remedy
-from uncollapse.report.rows import COLUMNS, cells
+from uncollapse.report.rows import cells, columns
 from uncollapse.training.bench import Found
 
 COLORS = {
@@ -77,10 +77,11 @@ def side_by_side(summaries: dict[str, dict[str, Any]]) -> Table:
 
 
 def rows_table(title: str, rows: dict[str, Found]) -> Table:
-    """The rows of a bench's table, a line each, in nats but for units and seconds; one that failed says so."""
-    table = Table("", *COLUMNS.values(), title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    """The rows of a bench's table, a line each; one that failed says so."""
+    heads = columns(rows)
+    table = Table("", *heads.values(), title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for row, found in rows.items():
-        text = ["failed"] if "error" in found else cells(found)
+        text = ["failed"] if "error" in found else cells(found, heads)
         table.add_row(row, *text[:-1], colored(text[-1]))
     return table
 

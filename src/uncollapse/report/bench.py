@@ -18,7 +18,7 @@ from uncollapse.report.curves import Rows
 from uncollapse.report.figures import on, steady
 from uncollapse.report.images import kind
 from uncollapse.report.page import TONES, UNTOLD, read_metrics, template
-from uncollapse.report.rows import COLUMNS, LEGEND, cells, terms
+from uncollapse.report.rows import cells, columns, legend, of_games, terms
 from uncollapse.report.sections import THRESHOLDS
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.training.bench import Bench, Found
@@ -26,12 +26,14 @@ from uncollapse.training.machine import place
 from uncollapse.training.run import load_data, load_model, read_config
 from uncollapse.vae import VAE
 
-BEST = {"nll": min, "elbo": max}
+BEST = {"nll": min, "elbo": max, "modes": max, "reverse_kl": min, "high_quality": max, "energy_distance": min, "fid": min}
 """Measures of which one is better than another, and the better one."""
 
 DRAWS = 16  # whose average stands for the mean of p(x|z) where that has none
 
 Item = dict[str, Any]
+Drawing = tuple[str, str, Callable[[], Figure], str]
+"""Id and title of a figure, how it is drawn, and its caption."""
 
 
 def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found]]) -> Path:
@@ -53,8 +55,6 @@ def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found
     text = template("bench.html").render(
         name=bench.name,
         tables=tables,
-        heads=list(COLUMNS.values()),
-        legend=LEGEND.replace("*", ""),
         draws=DRAWS,
         version=uncollapse.__version__,
     )
@@ -76,6 +76,8 @@ def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: st
         "headline": verdict.capitalize() or "No verdict",
         "reason": rows.get(first, {}).get("reason", ""),
         "first": first,
+        "heads": list(columns(rows).values()),
+        "legend": legend(rows).replace("*", ""),
         "others": story(rows, first),
         "rows": [_line(out / title / row, bench.tables[title].rows[row], rows, row) for row in rows],
         "figures": list(_figures(out / title, rows, name)),
@@ -102,16 +104,19 @@ def story(rows: dict[str, Found], first: str) -> str:
     told = f"Of {len(others)} other rows {', '.join(parts)}. " if parts else ""
     if len(others) == 1:
         told = "".join(f"{row} {'failed' if 'error' in found else 'is ' + found['verdict']}. " for row, found in others.items())
-    best = _best(rows, "nll")
+    measure = "energy_distance" if of_games(rows) else "nll"
+    best = _best(rows, measure)
     if best is None:
         return told.strip()
-    nll, less = _cells(rows[best])[:2]
+    if of_games(rows):
+        return f"{told}Nearest to the data by the energy distance: {best}, {rows[best][measure]:.3f}."
+    nll, less = _cells(rows[best], rows)[:2]
     return f"{told}Lowest nll: {best}, {nll}{f' ({less} to {first})' if less else ''}."
 
 
 def _best(rows: dict[str, Found], name: str) -> str | None:
     """The row with the best value of a measure."""
-    values = {row: found[name] for row, found in rows.items() if found.get(name) is not None}
+    values = {row: found[name] for row, found in rows.items() if found.get(name) is not None and found.get("verdict")}
     return BEST[name](values, key=lambda row: values[row]) if values else None
 
 
@@ -124,20 +129,34 @@ def _line(folder: Path, own: list[str], rows: dict[str, Found], row: str) -> Ite
         "own": shlex.join(own),
         "link": quote(f"{folder.parent.name}/{folder.name}/report.html") if report.exists() else "",
         "error": found.get("error", ""),
-        "cells": [] if "error" in found else _cells(found),
+        "cells": [] if "error" in found else _cells(found, rows),
         "tone": TONES.get(found.get("verdict", ""), UNTOLD)[0],
-        "best": [i for i, name in enumerate(COLUMNS) if name in BEST and _best(rows, name) == row],
+        "best": [i for i, name in enumerate(columns(rows)) if name in BEST and _best(rows, name) == row],
     }
 
 
-def _cells(found: Found) -> list[str]:
-    return [cell.replace("-", "−") for cell in cells(found)]
+def _cells(found: Found, rows: dict[str, Found]) -> list[str]:
+    return [cell.replace("-", "−") for cell in cells(found, columns(rows))]
 
 
 def _figures(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
     """What all rows of a table are drawn in together."""
     runs: dict[str, Rows] = {row: read_metrics(folder / row / "metrics.jsonl") for row in rows}
-    drawn: list[tuple[str, str, Callable[[], Figure], str]] = [
+    shares: list[Drawing] = [
+        (
+            "coverage",
+            "Coverage over time",
+            lambda: comparisons.shares(runs, "coverage", "coverage"),
+            "Share of held-out observations that draws come near; 0.97 between equal distributions.",
+        ),
+        (
+            "precision",
+            "Precision over time",
+            lambda: comparisons.shares(runs, "precision", "precision"),
+            "Share of draws that lie near an observation: high without coverage is mode collapse.",
+        ),
+    ]
+    likelihoods: list[Drawing] = [
         (
             "kl",
             "KL over time",
@@ -164,7 +183,7 @@ def _figures(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
             "Two standard errors to each side; left is better. Blue is healthy, amber partly collapsed, red collapsed.",
         ),
     ]
-    for what, title, draw, caption in drawn:
+    for what, title, draw, caption in shares if of_games(rows) else likelihoods:
         shown: Item = {"name": f"{name}-{what}", "title": title, "picture": None, "caption": caption}
         try:
             yield shown | {"picture": Markup(svg(draw(), shown["name"]))}
@@ -208,6 +227,8 @@ def _pictures(run: Path, known: dict[str, Tensor], n: int = 8) -> list[Figure]:
         x = on(known[options], model)
         n = min(n, len(x))
         made = model.sample(3 * n, mean=True)
+        if model.posterior is None:
+            return [pictures.grid(made.cpu(), n, ["samples", "", ""])]
         pairs = torch.cat([x, _mean(model, model.encode(x))]).cpu()
     lines = [["samples", "", ""], ["original", "model"]]
     return [pictures.grid(both, n, rows) for both, rows in zip((made.cpu(), pairs), lines, strict=True)]

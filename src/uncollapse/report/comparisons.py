@@ -47,6 +47,20 @@ def information(runs: dict[str, Rows], name: str, label: str, thresholds: Thresh
 
 
 @styled
+def shares(runs: dict[str, Rows], name: str, label: str) -> Figure:
+    """A share of several runs over the steps, from 0 to 1."""
+    curves, of = gathered(runs, name)
+    if not curves:
+        raise NotDrawn(f"No run's metrics.jsonl holds {label}.")
+    figure, ax = _panel(len(curves))
+    ax.set_ylim(0, 1.03)
+    _drawn(ax, curves, next(iter(runs)))
+    over_steps(ax, f"{label}, {of}")
+    _named(figure, ax, curves, next(iter(runs)))
+    return figure
+
+
+@styled
 def bound(runs: dict[str, Rows]) -> Figure:
     """The ELBO of several runs over the steps, in nats for each observation."""
     curves, of = gathered(runs, "elbo")

@@ -17,12 +17,50 @@ COLUMNS = {
     "seconds": "seconds",
     "verdict": "verdict",
 }
-"""What a table states of each row and what it is called there; nats, but for active units and seconds."""
+"""What a table of VAEs states of each row and what it is called there; nats, but for active units and seconds."""
+
+GAME_COLUMNS = {
+    "modes": "modes",
+    "high_quality": "in modes",
+    "reverse_kl": "reverse KL",
+    "coverage": "coverage",
+    "precision": "precision",
+    "energy_distance": "energy distance",
+    "fid": "FID",
+    "seconds": "seconds",
+    "verdict": "verdict",
+}
+"""The same of implicit models; shares, but for modes, nats of reverse KL, FID and seconds."""
 
 LEGEND = (
     "Nats, mean ± standard error over the test observations. *To the first row*: nll less that of the first row, paired: its "
     "error is that of the differences of each observation. Below zero is better."
 )
+GAME_LEGEND = (
+    "*In modes*: share of draws within 3 standard deviations of a known mode. *Reverse KL*: of draws over known modes, nats. "
+    "*Coverage*: share of test observations with a draw near, 0.97 between equal distributions; *precision*: share of draws "
+    "near an observation. *FID*: between Gaussians fitted to the features that each row names, by default pixels or coordinates."
+)
+
+
+def of_games(rows: dict[str, Found]) -> bool:
+    """Whether the rows of a table are implicit models."""
+    return any("coverage" in found for found in rows.values())
+
+
+def columns(rows: dict[str, Found]) -> dict[str, str]:
+    """What a table states of its rows: name in summary.json, and what it is called there.
+
+    Example:
+        >>> list(columns({"plain": {"coverage": 0.5}}))[0], list(columns({"baseline": {"nll": 80.0}}))[0]
+        ('modes', 'nll')
+    """
+    return GAME_COLUMNS if of_games(rows) else COLUMNS
+
+
+def legend(rows: dict[str, Found]) -> str:
+    """How to read a table."""
+    return GAME_LEGEND if of_games(rows) else LEGEND
 
 
 def markdown(bench: Bench, found: dict[str, dict[str, Found]]) -> str:
@@ -43,13 +81,14 @@ def markdown(bench: Bench, found: dict[str, dict[str, Found]]) -> str:
         | baseline | 80.00 ± 0.25 |  |  | 0.10 |  |  |  | collapsed |  |
         | wrong | failed: no such data |  |  |  |  |  |  |  | `--data nothing` |
     """
-    parts = [f"# {bench.name}", LEGEND]
+    parts = [f"# {bench.name}"]
     for title, rows in found.items():
-        parts += [f"## {title}", "\n".join(f"- {line}" for line in terms(bench, title, rows))]
-        lines = [f"| row | {' | '.join([*COLUMNS.values(), 'options'])} |", "|---" * (len(COLUMNS) + 2) + "|"]
+        heads = columns(rows)
+        parts += [f"## {title}", legend(rows), "\n".join(f"- {line}" for line in terms(bench, title, rows))]
+        lines = [f"| row | {' | '.join([*heads.values(), 'options'])} |", "|---" * (len(heads) + 2) + "|"]
         for row, numbers in rows.items():
             own = shlex.join(bench.tables[title].rows[row])
-            lines.append(f"| {row} | {' | '.join([*cells(numbers), f'`{own}`' if own else ''])} |")
+            lines.append(f"| {row} | {' | '.join([*cells(numbers, heads), f'`{own}`' if own else ''])} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -77,7 +116,8 @@ def terms(bench: Bench, title: str, rows: dict[str, Found]) -> list[str]:
         _span(all_found, "steps", "{} steps"),
         _span(all_found, "seed", "seed {}"),
         _span(all_found, "n_examples", "{} test observations"),
-        f"{asked['samples']} importance samples each" if asked else "",
+        _span(all_found, "n_samples", "{} draws each"),
+        f"{asked['samples']} importance samples each" if asked and not of_games(rows) else "",
     ]
     lines = [f"`{' '.join(filter(None, command))}`", f"recipe `{table.recipe}`" + (f": {about}" if about else "")]
     return [*lines, ", ".join(filter(None, facts))]
@@ -90,16 +130,16 @@ def _span(rows: Iterable[Found], name: str, words: str) -> str:
     return words.format(" to ".join(shown)) if shown else ""
 
 
-def cells(found: Found) -> list[str]:
-    """A row as text, one cell a column of `COLUMNS`; of one that failed, its error in the first.
+def cells(found: Found, columns: dict[str, str] = COLUMNS) -> list[str]:
+    """A row as text, one cell a column; of one that failed, its error in the first.
 
     Example:
         >>> cells({"nll": 23.04, "nll_standard_error": 0.25, "difference": -0.2, "active_units": 7, "latent_units": 8})[:2]
         ['23.04 ± 0.25', '-0.20']
     """
     if "error" in found:
-        return ["failed: " + found["error"].replace("|", "\\|"), *[""] * (len(COLUMNS) - 1)]
-    return [_cell(name, found) for name in COLUMNS]
+        return ["failed: " + found["error"].replace("|", "\\|"), *[""] * (len(columns) - 1)]
+    return [_cell(name, found) for name in columns]
 
 
 def _cell(name: str, found: Found) -> str:
@@ -109,6 +149,10 @@ def _cell(name: str, found: Found) -> str:
     match name:
         case "active_units":
             return f"{value} of {found['latent_units']}" if "latent_units" in found else str(value)
+        case "modes":
+            return f"{value} of {found['known_modes']}"
+        case "reverse_kl" | "energy_distance" | "high_quality":
+            return f"{value:.3f}"
         case "seconds":
             return f"{value:.1f}"
     sign = "+" if name == "difference" else ""

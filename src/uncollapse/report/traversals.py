@@ -61,6 +61,7 @@ def move(model: LatentVariableModel, x: Tensor, units: int, steps: int) -> Moved
     Example:
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> from uncollapse.networks import Bias
+        >>> from uncollapse.vae import VAE
         >>> vae = VAE(Normal(3), Bernoulli(3, (4,), Bias), posteriors.Gaussian(3, (4,), Bias))
         >>> moved = move(vae, torch.ones(5, 4), units=2, steps=3)
         >>> moved.places.tolist(), moved.made.shape

@@ -12,7 +12,10 @@ from typing import Any, Self
 import numpy as np
 import yaml
 
-from uncollapse.evaluation import evaluate
+from uncollapse.data import Data
+from uncollapse.distributions import LatentVariableModel
+from uncollapse.evaluation import evaluate, evaluate_samples, with_modes
+from uncollapse.evaluation.samples import DRAWN
 from uncollapse.training.checkpoint import CheckpointError, write
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.named import located
@@ -224,12 +227,19 @@ def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer
     if fitted.signal is not None:
         raise KeyboardInterrupt
     model = fitted.model
-    if not isinstance(model, VAE):
-        raise ValueError(f"a bench compares VAEs, {asked.recipe} trains a {type(model).__name__}")
-    again = str(out / "config.yaml")
-    found = evaluate(model, recipe.data(), "test", asked.samples, examples=asked.examples, recipe=again, each=True)
-    np.save(out / EACH, found.pop("log_likelihoods"))
+    found = _evaluated(model, asked, str(out / "config.yaml"), with_modes(recipe.data()))
+    if "log_likelihoods" in found:
+        np.save(out / EACH, found.pop("log_likelihoods"))
     return {**found, "seconds": round(fitted.seconds, 1), "steps": fitted.step, "seed": recipe.training.seed}
+
+
+def _evaluated(model: Any, asked: Asked, recipe: str, data: Data) -> Found:
+    """What is measured of a row's model on the test split: likelihoods of a VAE, draws of an implicit model."""
+    if isinstance(model, VAE):
+        return evaluate(model, data, "test", asked.samples, examples=asked.examples, recipe=recipe, each=True)
+    if isinstance(model, LatentVariableModel):
+        return evaluate_samples(model, data, draws=asked.examples or DRAWN)
+    raise ValueError(f"a bench compares models with latent variables, {asked.recipe} trains a {type(model).__name__}")
 
 
 def results(bench: Bench, out: Path) -> dict[str, dict[str, Found]]:
