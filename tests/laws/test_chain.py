@@ -24,6 +24,7 @@ from uncollapse.distributions import (
     Normal,
     Uniform,
     VampPrior,
+    block_terms,
     likelihoods,
     posteriors,
 )
@@ -221,6 +222,25 @@ def test_the_diagnosis_reports_by_block() -> None:
 def normal(features: int) -> MultivariateNormal:
     """N(0, I)."""
     return MultivariateNormal(torch.zeros(features), torch.eye(features))
+
+
+def test_free_bits_are_by_block() -> None:
+    """Each level's mean divergence counts as λ where it is below: of a lower level that equals its prior λ is left, the upper
+    one counts in full. The two terms sum to the divergence with no free bits."""
+    model, x = hierarchical(), torch.bernoulli(torch.full((40, 3), 0.5))
+    with torch.no_grad():
+        model.posterior.first.network.layers[-1].bias[:2] += 3.0
+    found = {}
+    for bits in (0.0, 0.5, 2.0):
+        torch.manual_seed(0)
+        bound, logged = ELBO(model, free_bits=bits)(x, t)
+        found[bits] = (logged["log_likelihood"] - bound).mean()
+    torch.manual_seed(0)
+    q, p = model.posterior(x), model.prior()
+    levels = block_terms(q, p, q.rsample()).mean(0)
+    assert levels[0] > 2.0
+    for bits, value in found.items():
+        assert_equal(value, levels.clamp_min(bits).sum() if bits else levels.sum())
 
 
 def test_a_collapsed_lower_level_is_seen() -> None:

@@ -1,7 +1,7 @@
 """Distributions: p(z), p(x|z) and q(z|x), modules that return a torch Distribution."""
 
 from uncollapse.distributions import flows, likelihoods, posteriors, priors
-from uncollapse.distributions.chain import Chain, ChainPosterior, ChainPrior
+from uncollapse.distributions.chain import Chain, ChainPosterior, ChainPrior, block_terms
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
 from uncollapse.distributions.draws import draw
 from uncollapse.distributions.fields import bits_per_dim
@@ -60,6 +60,7 @@ __all__ = [
     "Uniform",
     "VampPrior",
     "bits_per_dim",
+    "block_terms",
     "draw",
     "flows",
     "likelihoods",

@@ -78,6 +78,22 @@ class Chain(Unvalidated):
         return self.blocks(value).sum(-1)
 
 
+def block_terms(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:
+    """log q(z_b|x, above) - log p(z_b|above) of each block of z [..., L], in nats: [..., blocks].
+
+    None where the two are no chains of the same blocks.
+
+    Example:
+        >>> from uncollapse.distributions.densities import StandardNormal
+        >>> p = Chain(StandardNormal(2, torch.zeros(())), lambda z2: StandardNormal(1, z2), 1)
+        >>> block_terms(p, p, torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
+    """
+    if not (isinstance(q, Chain) and isinstance(p, Chain) and q.sizes == p.sizes):
+        return None
+    return q.blocks(z) - p.blocks(z)
+
+
 class ChainPrior(Prior):
     r"""A hierarchical prior, :math:`p(z) = p(z_2)\, p(z_1 \mid z_2)` over :math:`z = (z_2, z_1)`: two levels in one latent.
 

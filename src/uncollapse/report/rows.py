@@ -39,7 +39,7 @@ LEGEND = (
 GAME_LEGEND = (
     "*In modes*: share of draws within 3 standard deviations of a known mode. *Reverse KL*: of draws over known modes, nats. "
     "*Coverage*: share of test observations with a draw near, 0.97 between equal distributions; *precision*: share of draws "
-    "near an observation. *FID*: between Gaussians fitted to the features that each row names, by default pixels or coordinates."
+    "near an observation. *FID*: between Gaussians fitted to the data and to the draws as they are, pixels or coordinates."
 )
 
 

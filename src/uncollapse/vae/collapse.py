@@ -11,7 +11,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Chain, Density, OptimalSigma, draw
+from uncollapse.distributions import Chain, Density, OptimalSigma, block_terms, draw
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import kl_units
@@ -152,9 +152,8 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
 
 def _blocks(q: Distribution, p: Distribution, z: Tensor) -> dict[str, float]:
     """The mean of log q(z_b|x, above) - log p(z_b|above) of each block, where both are chains of the same blocks; else none."""
-    if not (isinstance(q, Chain) and isinstance(p, Chain) and q.sizes == p.sizes):
-        return {}
-    return dict(zip(q.names, (q.blocks(z) - p.blocks(z)).mean(0).tolist(), strict=True))
+    terms = block_terms(q, p, z)
+    return dict(zip(q.names, terms.mean(0).tolist(), strict=True)) if terms is not None and isinstance(q, Chain) else {}
 
 
 def aggregated_log_prob(q: Distribution, z: Tensor, budget: int = 2**24) -> Tensor:

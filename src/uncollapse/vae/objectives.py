@@ -7,7 +7,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Density, Posterior, draw
+from uncollapse.distributions import Density, Posterior, block_terms, draw
 from uncollapse.divergences import kl_units
 from uncollapse.learning import Logged, Objective
 from uncollapse.processes import gathered
@@ -98,13 +98,14 @@ class ELBO(Bound):
     .. math:: \mathbb E_{q}[\log p(x \mid z)] - \beta \, \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \le \log p(x), \quad \beta \ge 1
 
     The divergence is in closed form where there is one, else the same samples estimate it. With free bits λ, the batch mean of
-    each unit counts as λ wherever it is below; all units are one group where prior or posterior do not factorise.
+    each unit counts as λ wherever it is below; a block of a chain is one group, and so are all units where prior or posterior
+    do not factorise.
 
     Args:
         model: The model and posterior whose bound it is.
         k: Monte Carlo samples K per observation.
         beta: Weight β of the divergence, a number or a schedule (1: the ELBO itself).
-        free_bits: λ in nats per latent unit (0: none).
+        free_bits: λ in nats per latent unit, or group of them (0: none).
 
     References:
         Kingma and Welling (2014), equation 7; β: Higgins et al. (2017); its warm-up: Bowman et al. (2016);
@@ -132,7 +133,8 @@ class ELBO(Bound):
         units = kl_units(q, p)
         if units is None:
             z, log_q = self.scored_draws(q)
-            units = self.over_draws(log_q - p.log_prob(z)).unsqueeze(-1)
+            blocks = block_terms(q, p, z)
+            units = self.over_draws((log_q - p.log_prob(z)).unsqueeze(-1) if blocks is None else blocks)
         else:
             z = self.draws(q)
         log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
