@@ -58,6 +58,7 @@ class GAN(TwoPlayer):
     learns: ClassVar[type] = ImplicitModel
     selects: ClassVar[str] = "closeness"
     diagnosed: ClassVar[int] = 2000
+    scores: ClassVar[bool] = False
     joint: ClassVar[bool] = False  # whether the critic sees latents too
     needs_posterior: ClassVar[bool] = False
 

@@ -24,12 +24,14 @@ class Objective(Part, nn.Module, ABC):
         learns: The class of model that a recipe builds for it, with a constructor `of` from factories of its parts.
         selects: The value, logged or seen by the diagnosis, by which validation chooses the best weights.
         diagnosed: Observations that the diagnosis during training looks at.
+        scores: Whether its values on held-out observations say anything: a game's losses do not.
     """
 
     given: ClassVar[tuple[str, ...]] = ("model",)
     learns: ClassVar[type]
     selects: ClassVar[str] = "elbo"
     diagnosed: ClassVar[int] = 512
+    scores: ClassVar[bool] = True
 
     def __init__(self, model: Any):
         super().__init__()

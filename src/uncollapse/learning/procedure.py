@@ -92,7 +92,9 @@ class Procedure(Part, ABC):
         seen: list[Tensor] = []
         n = 0
         for x in batches:
-            for name, value in self.objective(x, t)[1].items():
+            if n >= self.objective.diagnosed and not self.objective.scores:
+                break
+            for name, value in (self.objective(x, t)[1] if self.objective.scores else {}).items():
                 sums[name] = sums.get(name, torch.zeros((), device=x.device)) + value.mean() * len(x)
             if n < self.objective.diagnosed:
                 seen.append(x)
