@@ -79,6 +79,16 @@ def _evaluate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--examples", type=positive, metavar="N", help="only N of the split, at random and always the same ones"
     )
+    parser.add_argument(
+        "--draws", type=positive, metavar="N", help="quality and diversity of N draws (default: 2500 of a GAN, none of a VAE)"
+    )
+    parser.add_argument(
+        "--features",
+        choices=["pixels", "digits", "inception"],
+        default="pixels",
+        help="what FID, recall and the like are taken over: pixels, this project's classifier of digits, Inception-v3 "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
     _json(parser)
 
@@ -176,10 +186,11 @@ options of the recipe, shortest names first:
   --compile              compile the objective
   --tracker NAME         tensorboard, mlflow, wandb, trackio
   --prior NAME           Normal, Mixture, VampPrior, CouplingPrior, ChainPrior ...       --prior.components 50
-  --likelihood NAME      Bernoulli, Gaussian, Categorical, PixelCNN, Recurrent ...       --likelihood.network GatedMLP
+  --likelihood NAME      Bernoulli, Gaussian, PixelCNN, Recurrent, Generator ...         --likelihood.network GatedMLP
   --posterior NAME       Gaussian, FullGaussian, Flow, Hierarchical, Refined, Free ...   --posterior.network.hidden '[300,300]'
   --objective NAME       ELBO, IWAE, Capacity, InfoVAE, ReweightedEM ...                 --objective.beta Linear
-  --procedure NAME       Amortized, VariationalEM, Lagging, MonteCarloEM, Alternating
+                         GAN, ALI, VEEGAN, InfoGAN               --objective.critic.pack 2 --objective.game Hinge
+  --procedure NAME       Amortized, VariationalEM, Lagging, MonteCarloEM; of games: Alternating, OptimalCritic, Unrolled
   --optimizer NAME       Adam, AdamW, SGD                             --optimizer.lr 0.0005
   --data.binarize HOW    none, static, dynamic                        --data.dequantize true
   --training.ema D       also: clip, patience, schedule, validate_every, log_every
@@ -195,8 +206,8 @@ examples:
 VERBS = {
     "train": Verb("train a model", "uncollapse.cli.train.train", _train, TRAIN, "recipe"),
     "bench": Verb("tables of a model and its remedies, side by side", "uncollapse.cli.bench.bench", _bench, BENCH, "bench"),
-    "evaluate": Verb("held-out log-likelihood, ELBO and diagnosis", "uncollapse.cli.verbs.evaluate", _evaluate),
-    "diagnose": Verb("did it collapse: the verdict, the evidence, the remedies", "uncollapse.cli.verbs.diagnose", _diagnose),
+    "evaluate": Verb("held-out likelihood, quality of draws, diagnosis", "uncollapse.cli.verbs.evaluate", _evaluate),
+    "diagnose": Verb("did it collapse: verdict, evidence, remedies", "uncollapse.cli.verbs.diagnose", _diagnose),
     "sample": Verb("draw from a trained model", "uncollapse.cli.verbs.sample", _sample),
     "encode": Verb("the latents of data", "uncollapse.cli.verbs.encode", _encode),
     "reconstruct": Verb("data and their reconstructions", "uncollapse.cli.verbs.reconstruct", _reconstruct),

@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,19 @@ from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
 from uncollapse.data import names as data_names
 from uncollapse.distributions import LatentVariableModel
-from uncollapse.evaluation import FromPosterior, FromPrior, Matched, Proposal, Widened, evaluate_samples
+from uncollapse.evaluation import (
+    Extractor,
+    FeatureNetwork,
+    FromPosterior,
+    FromPrior,
+    Inception,
+    Matched,
+    Pixels,
+    Proposal,
+    Widened,
+    digit_classifier,
+    evaluate_samples,
+)
 from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.report import save_samples
@@ -29,6 +42,13 @@ from uncollapse.vae import VAE
 from uncollapse.vae import diagnose as diagnosis
 
 console = Console()
+
+EXTRACTORS: dict[str, Callable[[], Extractor]] = {
+    "pixels": Pixels,
+    "digits": lambda: FeatureNetwork(digit_classifier().network.features, "the classifier of digits"),
+    "inception": Inception,
+}
+"""What `--features` names."""
 
 
 def evaluate(options: Namespace) -> None:
@@ -48,6 +68,9 @@ def evaluate(options: Namespace) -> None:
     found = evaluation(
         model, data, options.split, options.samples, proposals[options.proposal], options.examples, options.seed, recipe
     )
+    if options.draws is not None:
+        seen = _by_draws(options, model, data)
+        found |= {name: value for name, value in seen.items() if name not in found}
     _print(options, found)
 
 
@@ -127,8 +150,10 @@ def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick:
     """What can be said of a model by its draws, and the remedies for the recipe that it was trained with."""
     recipe = str(options.run / "config.yaml")
     cures = Recipe.read(recipe).procedure(model).objective.remedies(recipe) if Path(recipe).exists() else None
-    draws = DRAWN if quick or options.examples is None else options.examples
-    return evaluate_samples(model, data, options.split, draws, seed=0 if quick else options.seed, remedies=cures, quick=quick)
+    if quick:
+        return evaluate_samples(model, data, options.split, remedies=cures, quick=True)
+    extractor = EXTRACTORS[options.features]().to(next(model.parameters()).device)
+    return evaluate_samples(model, data, options.split, options.draws or DRAWN, extractor, options.seed, cures)
 
 
 def _model(options: Namespace) -> LatentVariableModel:
