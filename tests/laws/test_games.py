@@ -8,7 +8,7 @@ import torch
 from torch import Size, Tensor, nn
 
 from laws.numerics import assert_equal
-from laws.parts import F_DIVERGENCES, small
+from laws.parts import F_DIVERGENCES, GAMES, small
 from uncollapse import schedules
 from uncollapse.divergences import (
     R1,
@@ -97,6 +97,17 @@ def test_hinge_and_relativistic_at_their_optimum() -> None:
         assert charge(Hinge(), sign + torch.randn(4, dtype=torch.float64)) >= charge(Hinge(), sign) - 1e-12
     logit, order = best(Relativistic()), (P / Q).argsort()
     assert (logit[order].diff() > 0).all() and charge(Relativistic(), logit) < math.log(2)
+
+
+@pytest.mark.parametrize("name", sorted(GAMES.keys() - {"Relativistic"}))
+def test_an_encoder_lowers_what_the_critic_says_of_its_pairs(name: str) -> None:
+    """The roles exchanged: at logits where the critic calls a pair real the encoder's loss falls with the logit, and in the
+    zero-sum games it is the critic's own share with the sign turned."""
+    game, logit = GAMES[name](), torch.tensor([0.6, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(game.inference(logit).sum(), logit)
+    assert (slope > 0).all()
+    if isinstance(game, FDivergence) and game.saturating:
+        assert_equal(game.inference(logit), game.activation(logit))
 
 
 def test_wasserstein_over_lipschitz_critics_is_the_distance() -> None:

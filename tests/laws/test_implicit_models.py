@@ -177,15 +177,6 @@ def test_each_player_moves_its_own(name: str) -> None:
     assert fitted.lines[-1]["verdict"]
 
 
-def test_an_encoder_in_the_game_plays_for_the_generator() -> None:
-    """In ALI a real pair is to pass for a fake: at the optimal critic the encoder's loss is lowest where the pairs are equal.
-    For the minimax game, whose optimal logit is odd, its share is the generator's with the sign turned."""
-    model = implicit_model("ALI")
-    objective = ALI(model, critic, Saturating())
-    logit = torch.randn(9)
-    assert_equal(objective.encoder_loss(logit), objective.game.generator(-logit))
-
-
 def test_veegan_s_reconstructor_learns_by_reconstruction_alone() -> None:
     """Its gradient is that of E log q(z | x(z)) with the same draws."""
     torch.manual_seed(0)

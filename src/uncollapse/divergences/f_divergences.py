@@ -57,6 +57,9 @@ class FDivergence(Game):
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return -self.conjugate(fake) if self.saturating else -self.activation(fake)
 
+    def inference(self, real: Tensor) -> Tensor:
+        return self.activation(real) if self.saturating else self.conjugate(real)
+
 
 class KL(FDivergence):
     r"""KL(real ‖ fake), :math:`f(u) = u \log u`, with :math:`T = 1 + a` and :math:`f^*(T) = e^a`.

@@ -35,6 +35,10 @@ class Game(Part, ABC):
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """What the maker of the fakes minimises, for each of them; `real` are the logits beside them where it `pairs`."""
 
+    def inference(self, real: Tensor) -> Tensor:
+        """What an encoder in the game minimises, by the logits of its real pairs: the roles exchanged, to pass for a fake."""
+        return self.generator(-real)
+
 
 class DensityRatio(Game):
     r"""The logit itself, an estimate of the log density ratio: at the optimal critic the mean is KL(fake ‖ real) in nats.
@@ -94,8 +98,7 @@ class LeastSquares(Game):
 
     .. math:: \tfrac12 (a_{\mathrm{real}} - 1)^2 + \tfrac12 a_{\mathrm{fake}}^2, \qquad \tfrac12 (a_{\mathrm{fake}} - c)^2
 
-    The critic's optimum is :math:`p_{\mathrm{real}} / (p_{\mathrm{real}} + p_{\mathrm{fake}})`. A logit of this game is read as
-    real above 1/2.
+    The critic's optimum is :math:`p_{\mathrm{real}} / (p_{\mathrm{real}} + p_{\mathrm{fake}})`.
 
     Args:
         target: c.
@@ -118,6 +121,9 @@ class LeastSquares(Game):
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return 0.5 * (fake - self.target).square()
+
+    def inference(self, real: Tensor) -> Tensor:
+        return 0.5 * (real - (1 - self.target)).square()
 
 
 class Wasserstein(Game):

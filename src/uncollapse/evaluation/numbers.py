@@ -67,8 +67,8 @@ MEASURES = {
     "vendi": Quantity("Vendi score", "", "how many different draws there are among vendi_n"),
     "vendi_data": Quantity("Vendi score of the data", "", "the same of as many observations"),
     "nearer_to_train": Quantity("Nearer to training data", "", "share of draws; 0.5 where nothing is memorised"),
-    "critic_accuracy": Quantity("Critic's accuracy", "", "on held-out observations and draws; 0.5: it cannot tell", "critic"),
-    "critic_overfit": Quantity("Critic's overfitting", "", "share of training observations called real, less held-out ones"),
+    "critic_accuracy": Quantity("Critic's accuracy", "", "how often it ranks data above draws; 0.5: it cannot tell", "critic"),
+    "critic_overfit": Quantity("Critic's overfitting", "", "how often it ranks training data above held-out data, less a half"),
 }
 """Measures of the model: name in summary.json, and what it stands for."""
 

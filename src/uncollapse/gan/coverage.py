@@ -96,8 +96,8 @@ class Coverage:
     coverage: float  # of observations that have a draw near
     energy_distance: float  # as a share of 2 E|x - y|: 0 between equals, at most 1
     nearest_ratio: float  # median distance of draws to their nearest neighbour, in units of the observations'
-    critic_accuracy: float | None  # of held-out observations and draws
-    critic_overfit: float | None  # share of training observations called real, less that of held-out ones
+    critic_accuracy: float | None  # how often it ranks a held-out observation above a draw
+    critic_overfit: float | None  # how often it ranks a training observation above a held-out one, less a half
     modes: int | None
     known_modes: int | None
     high_quality: float | None
@@ -126,7 +126,8 @@ class Coverage:
             f"nearest neighbours   {self.nearest_ratio:.2f} times as far apart as observations",
         ]
         if self.critic_accuracy is not None:
-            lines.append(f"critic               right {100 * self.critic_accuracy:.0f} % of the time (50 %: it cannot tell)")
+            ranks = f"{100 * self.critic_accuracy:.0f} %"
+            lines.append(f"critic               ranks data above draws {ranks} of the time (50 %: it cannot tell)")
         return "\n".join(lines + [f"try                  {remedy}" for remedy in self.remedies])
 
 
@@ -203,13 +204,23 @@ def judge(seen: dict[str, Any], limits: Limits = Limits()) -> tuple[str, str]:
 
 
 def told(logits: dict[str, Tensor | None]) -> dict[str, float]:
-    """How often the critic is right on held-out observations and draws, and how much more sure it is of the training's."""
+    """How often the critic ranks a held-out observation above a draw, and a training one above a held-out one, less a half."""
     real, fake, train = (logits.get(name) for name in ("real", "fake", "train"))
     if real is None or fake is None:
         return {}
-    passed = float((real > 0).double().mean())
-    found = {"critic_accuracy": 0.5 * (passed + float((fake < 0).double().mean()))}
-    return found if train is None else found | {"critic_overfit": float((train > 0).double().mean()) - passed}
+    found = {"critic_accuracy": above(real, fake)}
+    return found if train is None else found | {"critic_overfit": above(train, real) - 0.5}
+
+
+def above(a: Tensor, b: Tensor) -> float:
+    """How often a number of a is larger than one of b, ties by half: the area under the ROC curve, whatever the game's scale.
+
+    Example:
+        >>> above(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0]))
+        0.875
+    """
+    difference = (a.unsqueeze(1) - b).sign().double()
+    return float(0.5 * (difference.mean() + 1))
 
 
 def inhomogeneity(x: Tensor, y: Tensor) -> float:

@@ -193,8 +193,8 @@ class ALI(GAN):
         return True
 
     def encoder_loss(self, real: Tensor | None) -> Tensor | float:
-        """The game with the roles exchanged: a real pair is to pass for a fake."""
-        return 0.0 if real is None or self.game.pairs else self.game.generator(-real)
+        """The roles exchanged: a real pair is to pass for a fake. Where pairs are judged the game's own loss moves both."""
+        return 0.0 if real is None or self.game.pairs else self.game.inference(real)
 
     def reals(self, x: Tensor) -> Things:
         return self.augmented(x), self.model.posterior(x).rsample()
