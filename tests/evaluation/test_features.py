@@ -295,6 +295,6 @@ def test_pixels() -> None:
 )
 def test_what_is_no_image_is_refused(images: Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        Pixels()(images)
+        FeatureNetwork(torch.nn.Flatten(), "flat")(images)
     with pytest.raises(ValueError, match="chunk of at least 1"):
         FeatureNetwork(classifier(), "a test", chunk=0)

@@ -12,7 +12,17 @@ from laws.numerics import assert_equal, assert_mean
 from laws.parts import IMPLICIT_OBJECTIVES, implicit_model, small
 from uncollapse.data import from_arrays
 from uncollapse.distributions import HMC, Generator, LearnedSigma, Mixture, Normal, likelihoods, posteriors
-from uncollapse.divergences import R1, Critic, DensityRatio, NonSaturating, Saturating
+from uncollapse.divergences import (
+    R1,
+    R2,
+    Critic,
+    DensityRatio,
+    GradientPenalty,
+    NonSaturating,
+    Penalty,
+    Relativistic,
+    Saturating,
+)
 from uncollapse.gan import ADA, ALI, GAN, VEEGAN, DiffAugment, Entropy, ImplicitModel, InfoGAN
 from uncollapse.learning import Alternating, OptimalCritic, Unrolled
 from uncollapse.learning.unrolled import moved
@@ -102,13 +112,14 @@ def test_the_unrolled_rule_is_the_optimiser_s_own(make, steps: int) -> None:  # 
     assert_equal(value, p.detach(), 1e-12)
 
 
-def test_unrolling_takes_the_gradient_through_the_critic_s_steps() -> None:
+@pytest.mark.parametrize("penalties", [[], [R1(0.5)], [R2(0.5)], [GradientPenalty(0.5)]])
+def test_unrolling_takes_the_gradient_through_the_critic_s_steps(penalties: list[Penalty]) -> None:
     """The generator's gradient with two unrolled steps is that of central differences of the whole look-ahead, to 1e-6, and is
     not that of the plain game."""
     torch.manual_seed(0)
     smooth = partial(MLP, hidden=[4], activation=nn.Tanh)
     objective = GAN(
-        ImplicitModel(Normal(1), Generator(1, (2,), affine)), partial(Critic, network=smooth), Saturating()
+        ImplicitModel(Normal(1), Generator(1, (2,), affine)), partial(Critic, network=smooth), Saturating(), penalties
     ).double()
     procedure = Unrolled(objective, unroll=2)
     made: list[torch.optim.Optimizer] = []
@@ -261,6 +272,16 @@ def test_what_makes_no_game_is_refused() -> None:
     odd = GAN(ImplicitModel(Normal(2), generator), partial(Critic, network=small, pack=3))
     with pytest.raises(ValueError, match="packs of 3, came batches of 20; write --batch 21"):
         fit(Alternating(odd), from_arrays(torch.randn(100, 3)), Training(steps=2, batch_size=20))
+    with pytest.raises(ValueError, match="no use for an encoder"):
+        GAN(implicit_model("ALI"), critic)
+    with pytest.raises(ValueError, match=r"changes images, came data of shape \(3,\)"):
+        GAN(ImplicitModel(Normal(2), generator), critic, augmentation=DiffAugment())
+    images = ImplicitModel(Normal(2), Generator(2, (1, 4, 4), small))
+    with pytest.raises(ValueError, match="Relativistic calls none so; write DiffAugment"):
+        GAN(images, critic, Relativistic(), augmentation=ADA())
+    flow = ImplicitModel(Normal(2), generator, posteriors.FullGaussian(2, Size((3,)), affine))
+    with pytest.raises(ValueError, match="unit by unit, came FullGaussian"):
+        InfoGAN(flow, critic)
     with pytest.raises(ValueError, match="encodes by its posterior, and has none"):
         odd.model.encode(torch.zeros(2, 3))
     assert DensityRatio().pairs is False and NonSaturating().pairs is False

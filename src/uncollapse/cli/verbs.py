@@ -17,6 +17,7 @@ from uncollapse.data import Data
 from uncollapse.data import names as data_names
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import (
+    DigitFeatures,
     Extractor,
     FeatureNetwork,
     FromPosterior,
@@ -45,7 +46,7 @@ console = Console()
 
 EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     "pixels": Pixels,
-    "digits": lambda: FeatureNetwork(digit_classifier().network.features, "the classifier of digits"),
+    "digits": lambda: FeatureNetwork(DigitFeatures(digit_classifier()), "the classifier of digits"),
     "inception": Inception,
 }
 """What `--features` names."""
@@ -71,6 +72,7 @@ def evaluate(options: Namespace) -> None:
     if options.draws is not None:
         seen = _by_draws(options, model, data)
         found |= {name: value for name, value in seen.items() if name not in found}
+        found |= {"draws_verdict": seen["verdict"], "draws_reason": seen["reason"]}
     _print(options, found)
 
 

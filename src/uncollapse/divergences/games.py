@@ -17,9 +17,11 @@ class Game(Part, ABC):
 
     Attributes:
         pairs: Whether the maker of the fakes is judged beside real ones.
+        boundary: The logit between real and fake; None where a constant on all logits changes nothing.
     """
 
     pairs: ClassVar[bool] = False
+    boundary: ClassVar[float | None] = 0.0
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         r"""The critic's loss for each pair, :math:`-\log \sigma(a_{\mathrm{real}}) - \log (1 - \sigma(a_{\mathrm{fake}}))`.
@@ -113,6 +115,8 @@ class LeastSquares(Game):
         (2.0, 0.5)
     """
 
+    boundary: ClassVar[float | None] = 0.5
+
     def __init__(self, target: float = 1.0):
         self.target = target
 
@@ -138,6 +142,8 @@ class Wasserstein(Game):
         >>> float(Wasserstein().critic(torch.tensor(3.0), torch.tensor(1.0)))
         -2.0
     """
+
+    boundary: ClassVar[float | None] = None
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         return fake - real
@@ -185,6 +191,7 @@ class Relativistic(Game):
     """
 
     pairs: ClassVar[bool] = True
+    boundary: ClassVar[float | None] = None
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.softplus(fake - real)

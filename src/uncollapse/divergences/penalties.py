@@ -18,14 +18,14 @@ Judge = Callable[[Things], Tensor]
 class Judged(NamedTuple):
     """Things and what the critic said of them."""
 
-    things: Things  # [B, *shape] each, leaves of the graph
+    things: Things  # [B, *shape] each; with a graph of their own they keep it
     logits: Tensor  # [B / m] with packs of m
 
     @classmethod
     def by(cls, judge: Judge, things: Things) -> "Judged":
         """Judge things, so that the logits' gradient for them can be asked for."""
         with torch.enable_grad():
-            leaves = tuple(x.detach().requires_grad_() for x in things)
+            leaves = tuple(x if x.requires_grad else x.detach().requires_grad_() for x in things)
             return cls(leaves, judge(leaves))
 
     def squared_gradient(self) -> Tensor:
@@ -111,8 +111,7 @@ class GradientPenalty(Penalty):
     def __call__(self, judge: Judge, real: Judged, fake: Judged) -> Tensor:
         u = noise.uniform(real.things[0].shape[:1], real.things[0])
         between = tuple(
-            torch.lerp(b.detach(), a.detach(), u.reshape(-1, *[1] * (a.dim() - 1)))
-            for a, b in zip(real.things, fake.things, strict=True)
+            torch.lerp(b, a, u.reshape(-1, *[1] * (a.dim() - 1))) for a, b in zip(real.things, fake.things, strict=True)
         )
         norm = (Judged.by(judge, between).squared_gradient() + 1e-12).sqrt()  # the root has no gradient at 0
         return self.lam * (norm - 1).square()

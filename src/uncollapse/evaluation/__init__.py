@@ -3,7 +3,14 @@
 from uncollapse.divergences import PRDC, energy_distance, mode_entropy, prdc
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket, reverse
 from uncollapse.evaluation.annealing import Annealing, Ladder, LinearLadder, SigmoidLadder
-from uncollapse.evaluation.classifier import Classifier, DigitClassifier, digit_classifier, stacked_modes, with_modes
+from uncollapse.evaluation.classifier import (
+    Classifier,
+    DigitClassifier,
+    DigitFeatures,
+    digit_classifier,
+    stacked_modes,
+    with_modes,
+)
 from uncollapse.evaluation.diversity import diversity_ms_ssim, duplicates, ms_ssim, vendi, vendi_interval
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
@@ -23,6 +30,7 @@ __all__ = [
     "Bracket",
     "Classifier",
     "DigitClassifier",
+    "DigitFeatures",
     "Extractor",
     "FeatureNetwork",
     "Features",

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
@@ -250,6 +251,30 @@ def stacked_modes(x: Tensor, classifier: Classifier) -> Tensor:
     return (digits.reshape(-1, 3) * digits.new_tensor([100, 10, 1])).sum(1)
 
 
+class DigitFeatures(nn.Module):
+    """What the classifier's penultimate layer says of each channel, side by side: [N, C, 28, 28] to [N, 128 C].
+
+    Args:
+        classifier: Of digits.
+
+    Raises:
+        ValueError: If an image is not of 28 by 28 pixels.
+
+    Example:
+        >>> DigitFeatures(Classifier(DigitClassifier(), accuracy=0.1))(torch.zeros(2, 3, 28, 28)).shape
+        torch.Size([2, 384])
+    """
+
+    def __init__(self, classifier: Classifier):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or x.shape[2:] != (28, 28):
+            raise ValueError(f"expected digits of 28 by 28 pixels, came images {tuple(x.shape[1:])}; write --features pixels")
+        return self.classifier.features(x.reshape(-1, 1, 28, 28)).reshape(len(x), -1)
+
+
 class StackedModes:
     """The modes of stacked digits, by a classifier: a thousand, each draw in one of them and at no distance.
 
@@ -270,11 +295,11 @@ class StackedModes:
 
     def assign(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mode of each image [N], and zeros: what a classifier says has no distance."""
-        return stacked_modes(x, self.classifier), x.new_zeros(len(x))
+        return stacked_modes(x, self.classifier).to(x.device), x.new_zeros(len(x))
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "StackedModes":
         """The same modes, the classifier on a device, in one floating type."""
-        return StackedModes(self.classifier.to(device, dtype))
+        return StackedModes(deepcopy(self.classifier).to(device, dtype))
 
 
 def with_modes(data: Data) -> Data:

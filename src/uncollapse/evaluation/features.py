@@ -101,6 +101,10 @@ class Pixels(Extractor):
     def __init__(self) -> None:
         super().__init__("pixels", chunk=10_000)
 
+    def forward(self, images: Tensor) -> Tensor:
+        """The numbers of each observation, of whatever shape and range: [N, *shape] to [N, D]."""
+        return images.flatten(1)
+
     def features(self, images: Tensor) -> Tensor:
         return images
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
-from uncollapse.divergences import prdc
+from uncollapse.divergences import RBF, prdc
 from uncollapse.evaluation.diversity import vendi_interval
 from uncollapse.evaluation.features import Extractor, Pixels
 from uncollapse.evaluation.frechet import fid
@@ -37,8 +37,9 @@ def evaluate_samples(
         model: What to evaluate: any model that can be sampled.
         data: Where the observations come from.
         split: train, valid, test or all.
-        draws: How many draws, and at most as many observations.
-        extractor: The feature network of FID, precision, recall, density, coverage and Vendi; None: pixels.
+        draws: How many draws, and as many observations; fewer of both where the split has fewer.
+        extractor: The feature network of FID, precision, recall, density, coverage and Vendi, draws clamped to [0, 1] before
+            it; None: the numbers themselves. The verdict is of the numbers themselves, or of known modes, in any case.
         seed: Of all draws; the caller's random state is left as it was.
         remedies: What to try where modes are missing.
         quick: The diagnosis alone.
@@ -80,12 +81,16 @@ def drawn(model: LatentVariableModel, n: int, chunk: int = 1000) -> Tensor:
 
 def compared(real: Tensor, fake: Tensor, extractor: Extractor, seed: int) -> dict[str, Any]:
     """Quality and diversity over features of observations and draws, and what the features are."""
-    a, b = extractor(real), extractor(fake)
-    near, n = prdc(a, b), min(VENDI, len(a))
-    scores = {"vendi": vendi_interval(b, n, seed=seed), "vendi_data": vendi_interval(a, n, seed=seed)}
+    within = (lambda x: x) if isinstance(extractor, Pixels) else (lambda x: x.clamp(0, 1))  # what is no image has no features
+    a, b = extractor(within(real)), extractor(within(fake))
+    near, n = prdc(a, b), min(VENDI, len(a) // 2)
+    scale = a.double().std().clamp_min(1e-12)  # so that the kernel's width is that of the data
+    scores = {name: vendi_interval(x / scale, n, seed=seed, kernel=RBF()) for name, x in (("vendi", b), ("vendi_data", a))}
     told = extractor.describe(b)
     return {
         "fid": fid(a, b),
+        "precision": near.precision,
+        "coverage": near.coverage,
         "recall": near.recall,
         "density": near.density,
         **{name: score.mean for name, score in scores.items()},

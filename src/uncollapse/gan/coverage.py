@@ -53,7 +53,7 @@ class ModeCoverage(NamedTuple):
     known: int  # K
     high_quality: float  # share of draws within 3 standard deviations of a mode
     reverse_kl: float  # KL of the modes of draws of high quality to the uniform distribution, nats
-    floor: float  # what a perfect sampler's n draws score on average: (K - 1) / 2n
+    floor: float  # what a perfect sampler scores with as many draws of high quality, on average: (K - 1) / 2n
     n: int
 
 
@@ -83,7 +83,7 @@ def mode_coverage(x: Tensor, modes: KnownModes, near: float = 3.0) -> ModeCovera
     if len(good) < 2:
         return ModeCoverage(len(good), len(modes), len(good) / len(x), math.log(len(modes)), floor, len(x))
     spread = mode_entropy(good, len(modes))
-    return ModeCoverage(spread.captured, len(modes), len(good) / len(x), spread.reverse_kl, floor, len(x))
+    return ModeCoverage(spread.captured, len(modes), len(good) / len(x), spread.reverse_kl, spread.floor, len(x))
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def nearest(x: Tensor) -> float:
 
 
 def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether modes were missing at two looks, one after the other, and are not on their way back.
+    """Whether modes were missing at two looks, one after the other, and are not on their way back; or draws stay far off.
 
     Example:
         >>> few, more = ({"verdict": "dropping modes", "coverage": c} for c in (0.3, 0.6))
@@ -243,6 +243,8 @@ def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
         (True, False)
     """
     missing = ("dropping modes", "collapsed")
+    if before.get("verdict") == now.get("verdict") == "diverged":
+        return now["energy_distance"] >= before["energy_distance"]
     if before.get("verdict") not in missing or now.get("verdict") not in missing:
         return False
     rise = _share(now) - _share(before)
@@ -255,7 +257,7 @@ def _share(look: dict[str, Any]) -> float:
 
 
 def cures(objective: TwoPlayer, recipe: str) -> list[str]:
-    """What to try against mode collapse of this game, as commands: only what it has not got."""
+    """What to try against mode collapse of this game, as commands: arguments that it has not got, then another procedure."""
     train, critic, found = f"uncollapse train {quote(recipe)}", objective.critic, []
     if critic.pack == 1:
         found.append(("--objective.critic.pack 2", "let the critic see two examples at once (PacGAN)"))

@@ -21,7 +21,7 @@ class Entropy(Part, nn.Module):
     of p(z|x), so the chain is stationary from its first step. But a chain that is still near that z remembers it, and
     :math:`\nabla_\theta x` depends on it too: the estimate is of too little, down to nothing for the generator where z does not
     move, and right once the chain has mixed. `latent_move` in the log tells how far it goes. The model is in eval() meanwhile:
-    a generator with batch normalisation is seen there by its running statistics, which is an approximation.
+    a generator with batch normalisation is seen there by its running statistics, and the start is then no draw of p(z|x).
 
     Args:
         lam: Weight λ.

@@ -7,9 +7,10 @@ import torch
 from torch import Size, Tensor
 
 from uncollapse.data import Data
+from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import Critic, Game, NonSaturating, Penalty, Things
-from uncollapse.gan.augmentations import Augmentation
+from uncollapse.gan.augmentations import ADA, Augmentation
 from uncollapse.gan.coverage import cures, diagnose, lasting
 from uncollapse.gan.entropy import Entropy
 from uncollapse.gan.model import Drawn, ImplicitModel
@@ -59,6 +60,7 @@ class GAN(TwoPlayer):
     selects: ClassVar[str] = "closeness"
     diagnosed: ClassVar[int] = 2000
     scores: ClassVar[bool] = False
+    usual: ClassVar[str] = "gan-ring"
     joint: ClassVar[bool] = False  # whether the critic sees latents too
     needs_posterior: ClassVar[bool] = False
 
@@ -71,14 +73,14 @@ class GAN(TwoPlayer):
         augmentation: Augmentation | None = None,
         entropy: Entropy | None = None,
     ):
-        self._admit(model, entropy)
+        self._admit(model, game, augmentation, entropy)
         shapes = [model.likelihood.shape, *([Size((model.prior.features,))] if self.joint else [])]
         super().__init__(model, critic(shapes), game, penalties)
         self.augmentation, self.entropy = augmentation, entropy
         self.modes: Any = None
         self.register_buffer("train_rows", torch.empty(0), persistent=False)
 
-    def _admit(self, model: ImplicitModel, entropy: Entropy | None) -> None:
+    def _admit(self, model: ImplicitModel, game: Game, augmentation: Augmentation | None, entropy: Entropy | None) -> None:
         name = type(self).__name__
         if any(p.requires_grad for p in model.prior.parameters()):
             raise ValueError(
@@ -86,6 +88,17 @@ class GAN(TwoPlayer):
             )
         if self.needs_posterior and model.posterior is None:
             raise ValueError(f"{name} plays with an encoder, came a model without one; write --posterior Gaussian")
+        if not self.needs_posterior and model.posterior is not None:
+            raise ValueError(f"{name} has no use for an encoder, and would leave it as it is; write --posterior null, or ALI")
+        if augmentation is not None and len(model.likelihood.shape) != 3:
+            raise ValueError(
+                f"{type(augmentation).__name__} changes images, came data of shape {tuple(model.likelihood.shape)}; leave it "
+                "out"
+            )
+        if isinstance(augmentation, ADA) and game.boundary is None:
+            raise ValueError(
+                f"ADA follows how often real ones are called real, {type(game).__name__} calls none so; write DiffAugment"
+            )
         if entropy is not None and not model.likelihood.density.weighs:
             raise ValueError(
                 f"the entropy needs log p(x|z), {type(model.likelihood).__name__} gives {model.likelihood.density.value}; "
@@ -143,7 +156,7 @@ class GAN(TwoPlayer):
     def after_critic(self, logged: Logged) -> None:
         super().after_critic(logged)
         if self.augmentation is not None:
-            self.augmentation.follow(logged["critic_real"])
+            self.augmentation.follow(logged["critic_real"] - (self.game.boundary or 0.0))
 
     def look(self, x: Tensor) -> dict[str, Any]:
         n = len(x) // self.critic.pack * self.critic.pack
@@ -291,6 +304,11 @@ class InfoGAN(GAN):
         entropy: Entropy | None = None,
     ):
         super().__init__(model, critic, game, penalties, augmentation, entropy)
+        with torch.no_grad():
+            if not isinstance(model.posterior(torch.zeros(1, *model.likelihood.shape)), DiagonalNormal):
+                raise ValueError(
+                    f"InfoGAN reads a code unit by unit, came {type(model.posterior).__name__}; write --posterior Gaussian"
+                )
         if code is not None and not 0 < code <= model.prior.features:
             raise ValueError(f"expected a code of 1 to {model.prior.features} latents, came {code}")
         self.lam, self.code = lam, code

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from uncollapse.divergences import Critic, Game, Judged, Penalty, Things
 from uncollapse.learning.objective import Logged, Objective
 from uncollapse.learning.procedure import MakeUpdate, Procedure, Update
+from uncollapse.processes import mean_over_processes
 from uncollapse.schedules import Schedule
 
 
@@ -78,6 +79,9 @@ class TwoPlayer(Objective):
     def schedules(self) -> Iterator[Schedule]:
         yield from super().schedules()
         yield self.critic.noise
+
+    def charges(self) -> Iterator[Schedule]:
+        return iter(())  # a game is diagnosed while its noise fades
 
     def after_critic(self, logged: Logged) -> None:
         """Called after each step of the critic, with what was logged of it."""
@@ -231,7 +235,7 @@ class OptimalCritic(Alternating):
                 logged = self.judge(self.further() if taken else x, t)
                 losses.append(logged["critic_loss"].mean())
                 taken += 1
-            now = float(torch.stack(losses).mean())
+            now = float(mean_over_processes(torch.stack(losses).mean()))  # so that all processes stop together
             if not before - now > self.tolerance:
                 break
             before = now

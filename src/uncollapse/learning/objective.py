@@ -24,6 +24,7 @@ class Objective(Part, nn.Module, ABC):
         learns: The class of model that a recipe builds for it, with a constructor `of` from factories of its parts.
         selects: The value, logged or seen by the diagnosis, by which validation chooses the best weights.
         diagnosed: Observations that the diagnosis during training looks at.
+        usual: The recipe that remedies are told for where a run has no folder.
         scores: Whether its values on held-out observations say anything: a game's losses do not.
     """
 
@@ -32,6 +33,7 @@ class Objective(Part, nn.Module, ABC):
     selects: ClassVar[str] = "elbo"
     diagnosed: ClassVar[int] = 512
     scores: ClassVar[bool] = True
+    usual: ClassVar[str] = "vae"
 
     def __init__(self, model: Any):
         super().__init__()
@@ -50,6 +52,10 @@ class Objective(Part, nn.Module, ABC):
     def schedules(self) -> Iterator[Schedule]:
         """Its schedules, whose open lengths the training fills in."""
         return (value for value in vars(self).values() if isinstance(value, Schedule))
+
+    def charges(self) -> Iterator[Schedule]:
+        """Those of its schedules that have to have ended before a collapse is one: weights of a divergence."""
+        return self.schedules()
 
     def meet(self, data: Data, batch: int) -> None:
         """Called once by the training, before anything is drawn: what it learns from, and how many at a time.

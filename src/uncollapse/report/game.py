@@ -30,7 +30,6 @@ def logits(train: Rows) -> Figure:
     figure, ax = panel()
     ax.plot(*real, color=MUTED, label="observations")
     ax.plot(*fake, color=BLUE, label="draws")
-    ax.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     ax.set_ylim(limits(real, fake))
     over_steps(ax, "the critic's logit")
     legend(figure, ax)

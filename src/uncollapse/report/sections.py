@@ -172,7 +172,7 @@ GAME = [
         "logits",
         "What the critic says",
         lambda e: game.logits(e.train),
-        "Mean logit of observations and of draws. Both near 0: it cannot tell them apart. Far apart: it sees every fake.",
+        "Mean logit of observations and of draws. Close together: it cannot tell them apart. Far apart: it sees every fake.",
     ),
     Item(
         "coverage",

@@ -231,14 +231,14 @@ class Loop:
         if not looks or warned or not lasts(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
             return
         config = None if self.out is None else self.out / "config.yaml"
-        cures = self.procedure.objective.remedies(str(config) if config and config.exists() else "vae")
+        cures = self.procedure.objective.remedies(str(config) if config and config.exists() else self.procedure.objective.usual)
         words = {name: line[name] for name in ("step", "seconds", "verdict", "reason")}
         self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
 
     def _settled(self, *steps: int) -> bool:
         """Whether at these steps the objective's schedules were what they end as, such as the weight of the KL."""
         end = float(self.training.steps)
-        return all(float(schedule(t)) == float(schedule(end)) for schedule in self.procedure.schedules() for t in steps)
+        return all(float(schedule(t)) == float(schedule(end)) for schedule in self.procedure.objective.charges() for t in steps)
 
     def _save(self) -> None:
         """Keep all that a resumed run needs, unless a step was skipped: then what was kept before is the last that is good."""

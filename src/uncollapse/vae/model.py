@@ -75,9 +75,15 @@ class VAE(LatentVariableModel):
         shape: list[int],
         prior: Callable[[int], Prior],
         likelihood: Callable[[int, Size], Likelihood],
-        posterior: Callable[[int, Size], Posterior],
+        posterior: Callable[[int, Size], Posterior] | None,
     ) -> Self:
-        """Build a model from factories of its parts, each size stated once."""
+        """Build a model from factories of its parts, each size stated once.
+
+        Raises:
+            ValueError: If there is no posterior.
+        """
+        if posterior is None:
+            raise ValueError("a VAE has a posterior, came none; write --posterior Gaussian, or --objective GAN")
         event = Size(shape)
         return cls(prior(features), likelihood(features, event), posterior(features, event))
 
