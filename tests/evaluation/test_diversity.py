@@ -274,7 +274,7 @@ def test_images_are_refused() -> None:
 @pytest.mark.parametrize("budget", [50, 2**24])
 def test_duplicates_finds_every_pair_once(width: int, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against all pairs, in one block and in many."""
-    monkeypatch.setattr("uncollapse.evaluation.two_samples.BUDGET", budget)
+    monkeypatch.setattr("uncollapse.divergences.samples.BUDGET", budget)
     x = normal(30, width)
     x = torch.cat((x, x[[3, 4, 3]], x[:1] + 1e-3))
     every = (x[:, None] - x).norm(dim=-1)[tuple(torch.triu_indices(34, 34, 1))].sort().values

@@ -23,7 +23,7 @@ def normal(*shape: int) -> Tensor:
 @pytest.fixture(params=[60, 2**24])
 def blocked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Distances a few rows at a time, and all at once."""
-    monkeypatch.setattr("uncollapse.evaluation.two_samples.BUDGET", request.param)
+    monkeypatch.setattr("uncollapse.divergences.samples.BUDGET", request.param)
 
 
 @pytest.mark.parametrize("kernel", [RBF([0.3, 2.0]), InverseMultiquadric()])

@@ -170,8 +170,8 @@ def test_points_are_samples_of_the_model_with_its_noise():
 
 def test_numbers_keep_their_units_and_unknown_ones_are_shown():
     rows = {
-        row.label: row for row in measures({"kl": 0.02, "modes": 25, "kl_units": [1.0], "nll": float("nan"), "extra": None})
+        row.label: row for row in measures({"kl": 0.02, "islands": 25, "kl_units": [1.0], "nll": float("nan"), "extra": None})
     }
-    assert rows["KL(q(z|x) ‖ p(z))"][1:3] == ("0.0200", "nats") and rows["modes"].value == "25"
+    assert rows["KL(q(z|x) ‖ p(z))"][1:3] == ("0.0200", "nats") and rows["islands"].value == "25"
     assert rows["Negative log-likelihood"].value == "not finite" and len(rows) == 3
     assert number(-0.00001) == "0.0000"

@@ -84,6 +84,7 @@ class AdversarialAutoencoder(Adversarial):
         Makhzani et al. (2016), Adversarial Autoencoders, section 2.
 
     Example:
+        >>> import torch
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> from uncollapse.networks import MLP
         >>> vae = VAE(Normal(2), Bernoulli(2, (4,), MLP), posteriors.Gaussian(2, (4,), MLP))
@@ -116,6 +117,7 @@ class AdversarialVariationalBayes(Adversarial):
         minus this logit.
 
     Example:
+        >>> import torch
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> from uncollapse.networks import MLP
         >>> vae = VAE(Normal(2), Bernoulli(2, (4,), MLP), posteriors.Gaussian(2, (4,), MLP))

@@ -12,6 +12,7 @@ class MaximumLikelihood(Procedure):
     .. math:: \theta \leftarrow \theta + \eta \, \nabla_\theta \tfrac1B \sum_i \log p_\theta(x_i)
 
     Example:
+        >>> import torch
         >>> import uncollapse as uc
         >>> from uncollapse.distributions import Location
         >>> from uncollapse.vae import LogLikelihood
@@ -40,7 +41,7 @@ class Amortized(Procedure):
     Example:
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> from uncollapse.networks import MLP
-        >>> from uncollapse.vae import ELBO
+        >>> from uncollapse.vae import ELBO, VAE
         >>> vae = VAE(Normal(2), Bernoulli(2, (4,), MLP), posteriors.Gaussian(2, (4,), MLP))
         >>> procedure = Amortized(ELBO(vae))
         >>> len(procedure.parameters()) == len(list(vae.parameters()))
@@ -71,10 +72,11 @@ class VariationalEM(Procedure):
     Example:
         Zeros or ones throughout, half and half: guesses of each bit alone have 4 log 2 = 2.77 nats, the data's entropy is 0.69.
 
+        >>> import torch
         >>> import uncollapse as uc
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> from uncollapse.networks import MLP
-        >>> from uncollapse.vae import ELBO
+        >>> from uncollapse.vae import ELBO, VAE
         >>> _ = torch.manual_seed(0)
         >>> data = uc.data.from_arrays(torch.arange(100).remainder(2)[:, None].repeat(1, 4))
         >>> free = Free(1, (4,), lambda features, shape: posteriors.Gaussian(features, shape, MLP))
