@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from uncollapse.data import from_arrays
 from uncollapse.distributions import Bernoulli, Normal, posteriors
+from uncollapse.learning import Procedure
 from uncollapse.networks import MLP, Factory, GatedMLP
 from uncollapse.training import Machine, Training
 from uncollapse.training.loop import Loop
-from uncollapse.learning import Procedure
 from uncollapse.vae import ELBO, VAE, Amortized
 
 BATCH, N = 100, 10_000
