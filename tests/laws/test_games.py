@@ -203,6 +203,8 @@ def test_clipped_weights_stay_within() -> None:
 def test_what_makes_no_critic_is_refused() -> None:
     with pytest.raises(ValueError, match="pack of at least 1"):
         Critic([Size((3,))], small, pack=0)
+    with pytest.raises(ValueError, match="at least 0, came -1"):
+        Critic([Size((3,))], small, noise=-1.0)
     with pytest.raises(ValueError, match="image"):
         Critic([Size((3,)), Size((2,))], small, tile=True)
     with pytest.raises(ValueError, match="gamma above 0"):

@@ -66,6 +66,8 @@ class Critic(Part, nn.Module):
         self.shapes = [Size(shape) for shape in shapes]
         if pack < 1 or (clip is not None and clip <= 0):
             raise ValueError(f"expected a pack of at least 1 and a clip above 0, or none, came pack={pack}, clip={clip}")
+        if not isinstance(noise, Schedule) and noise < 0:
+            raise ValueError(f"expected a standard deviation of the noise of at least 0, came {noise}; write 0 for none")
         if tile and len(self.shapes[0]) != 3:
             raise ValueError(
                 f"tile lays things beside the channels of an image, came shape {tuple(self.shapes[0])}; leave it out"
