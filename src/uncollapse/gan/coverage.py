@@ -1,15 +1,13 @@
-"""Mode collapse, told with a number, a reason and a cure."""
+"""Mode collapse, told with a number and a reason; its cures are in `cures`."""
 
 import math
 from dataclasses import asdict, dataclass, field
-from shlex import quote
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from uncollapse.divergences import energy_distance, mode_entropy, prdc
-from uncollapse.learning import TwoPlayer
 
 MEANINGS = {
     "healthy": "the draws lie where the data lie, and spread as widely",
@@ -254,21 +252,3 @@ def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
 def _share(look: dict[str, Any]) -> float:
     """Of known modes, or else of observations, that draws come near."""
     return look["coverage"] if look.get("modes") is None else look["modes"] / look["known_modes"]
-
-
-def cures(objective: TwoPlayer, recipe: str) -> list[str]:
-    """What to try against mode collapse of this game, as commands: arguments that it has not got, then another procedure."""
-    train, critic, found = f"uncollapse train {quote(recipe)}", objective.critic, []
-    if critic.pack == 1:
-        found.append(("--objective.critic.pack 2", "let the critic see two examples at once (PacGAN)"))
-    if not objective.penalties:
-        options = "--objective.game Relativistic --objective.penalties '[{class_path: R1}, {class_path: R2}]'"
-        found.append((options, "judge fakes beside real ones, with a smooth critic (R3GAN)"))
-    if not critic.blurs:
-        options = "--objective.critic.noise Linear --objective.critic.noise.start 0.5 --objective.critic.noise.end 0"
-        found.append((options, "noise on real and fake alike that fades away"))
-    if getattr(objective, "entropy", None) is None:
-        sigma = "--likelihood.sigma LearnedSigma --likelihood.sigma.start 0.1"
-        found.append((f"--likelihood Gaussian {sigma} --objective.entropy Entropy", "pay for entropy (PresGAN)"))
-    found.append(("--procedure Unrolled", "let the generator look ahead at the critic's answer"))
-    return [f"{f'{train} {options}':90}  {why}" for options, why in found]

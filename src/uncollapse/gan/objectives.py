@@ -11,7 +11,8 @@ from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import Critic, Game, NonSaturating, Penalty, Things
 from uncollapse.gan.augmentations import ADA, Augmentation
-from uncollapse.gan.coverage import cures, diagnose, lasting
+from uncollapse.gan.coverage import diagnose, lasting
+from uncollapse.gan.cures import cures
 from uncollapse.gan.entropy import Entropy
 from uncollapse.gan.model import Drawn, ImplicitModel
 from uncollapse.learning import Logged, TwoPlayer
@@ -143,8 +144,8 @@ class GAN(TwoPlayer):
         return (self.augmented(x),)
 
     def fakes(self, drawn: Drawn) -> Things:
-        """What the critic sees of the model's draws."""
-        return (self.augmented(drawn.x),)
+        """What the critic sees of the model's draws: their latents too where it is a joint one."""
+        return (self.augmented(drawn.x), drawn.z) if self.joint else (self.augmented(drawn.x),)
 
     def augmented(self, x: Tensor) -> Tensor:
         """The observations as the critic is shown them."""
@@ -212,9 +213,6 @@ class ALI(GAN):
     def reals(self, x: Tensor) -> Things:
         return self.augmented(x), self.model.posterior(x).rsample()
 
-    def fakes(self, drawn: Drawn) -> Things:
-        return self.augmented(drawn.x), drawn.z
-
 
 class VEEGAN(GAN):
     r"""VEEGAN: a reconstructor maps fakes back to their z; modes that the generator drops would map to no z of the prior.
@@ -258,9 +256,6 @@ class VEEGAN(GAN):
         with torch.no_grad():
             z = self.model.posterior(x).sample()
         return self.augmented(x), z
-
-    def fakes(self, drawn: Drawn) -> Things:
-        return self.augmented(drawn.x), drawn.z
 
     def gain(self, drawn: Drawn) -> tuple[Tensor, Logged]:
         gain, told = super().gain(drawn)

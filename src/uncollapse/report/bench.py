@@ -142,7 +142,18 @@ def _cells(found: Found, rows: dict[str, Found]) -> list[str]:
 def _figures(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
     """What all rows of a table are drawn in together."""
     runs: dict[str, Rows] = {row: read_metrics(folder / row / "metrics.jsonl") for row in rows}
-    shares: list[Drawing] = [
+    drawn = _of_draws(runs) if of_games(rows) else _of_likelihoods(runs, rows)
+    for what, title, draw, caption in drawn:
+        shown: Item = {"name": f"{name}-{what}", "title": title, "picture": None, "caption": caption}
+        try:
+            yield shown | {"picture": Markup(svg(draw(), shown["name"]))}
+        except NotDrawn as reason:
+            yield shown | {"caption": str(reason)}
+
+
+def _of_draws(runs: dict[str, Rows]) -> list[Drawing]:
+    """The figures of implicit models."""
+    return [
         (
             "coverage",
             "Coverage over time",
@@ -156,7 +167,11 @@ def _figures(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
             "Share of draws that lie near an observation: high without coverage is mode collapse.",
         ),
     ]
-    likelihoods: list[Drawing] = [
+
+
+def _of_likelihoods(runs: dict[str, Rows], rows: dict[str, Found]) -> list[Drawing]:
+    """The figures of VAEs."""
+    return [
         (
             "kl",
             "KL over time",
@@ -183,12 +198,6 @@ def _figures(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
             "Two standard errors to each side; left is better. Blue is healthy, amber partly collapsed, red collapsed.",
         ),
     ]
-    for what, title, draw, caption in shares if of_games(rows) else likelihoods:
-        shown: Item = {"name": f"{name}-{what}", "title": title, "picture": None, "caption": caption}
-        try:
-            yield shown | {"picture": Markup(svg(draw(), shown["name"]))}
-        except NotDrawn as reason:
-            yield shown | {"caption": str(reason)}
 
 
 def _made(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:

@@ -9,29 +9,25 @@ from uncollapse.report.style import BLUE, MUTED, ORANGE, NotDrawn, legend, panel
 @styled
 def losses(train: Rows) -> Figure:
     """The losses of critic and generator over the steps."""
-    critic, generator = (thinned(*series(train, name)) for name in ("critic_loss", "generator_loss"))
-    if not len(critic[0]):
-        raise NotDrawn("metrics.jsonl holds no losses of a game yet.")
-    figure, ax = panel()
-    ax.plot(*critic, color=BLUE, label="critic")
-    ax.plot(*generator, color=ORANGE, label="generator")
-    ax.set_ylim(limits(critic, generator))
-    over_steps(ax, "loss")
-    legend(figure, ax)
-    return figure
+    return _two(train, {"critic_loss": ("critic", BLUE), "generator_loss": ("generator", ORANGE)}, "loss")
 
 
 @styled
 def logits(train: Rows) -> Figure:
     """The critic's mean logit of observations and of draws over the steps."""
-    real, fake = (thinned(*series(train, name)) for name in ("critic_real", "critic_fake"))
-    if not len(real[0]):
-        raise NotDrawn("metrics.jsonl holds no word of a critic yet.")
+    return _two(train, {"critic_real": ("observations", MUTED), "critic_fake": ("draws", BLUE)}, "the critic's logit")
+
+
+def _two(train: Rows, drawn: dict[str, tuple[str, str]], label: str) -> Figure:
+    """Curves over the steps: of each its name in the log, what it is called and its colour."""
+    curves = {name: thinned(*series(train, name)) for name in drawn}
+    if not all(len(steps) for steps, _ in curves.values()):
+        raise NotDrawn(f"metrics.jsonl holds no {label} yet.")
     figure, ax = panel()
-    ax.plot(*real, color=MUTED, label="observations")
-    ax.plot(*fake, color=BLUE, label="draws")
-    ax.set_ylim(limits(real, fake))
-    over_steps(ax, "the critic's logit")
+    for name, (called, colour) in drawn.items():
+        ax.plot(*curves[name], color=colour, label=called)
+    ax.set_ylim(limits(*curves.values()))
+    over_steps(ax, label)
     legend(figure, ax)
     return figure
 

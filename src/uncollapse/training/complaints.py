@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from uncollapse.distributions import Likelihood, Posterior, Prior, Sigma
 from uncollapse.distributions.flows import Transforms
-from uncollapse.divergences import Game, Kernel, Penalty
-from uncollapse.gan import Augmentation
+from uncollapse.divergences import Critic, Game, Kernel, Penalty
+from uncollapse.gan import Augmentation, Entropy
 from uncollapse.learning import Objective, Procedure
 from uncollapse.networks import Network
 from uncollapse.schedules import Schedule
@@ -91,8 +91,8 @@ def check_names(options: Iterable[str]) -> None:
 def _wrong_argument(name: str, path: str) -> str:
     """An argument that a part does not take."""
     cls_name = path.rpartition(".")[2]
-    for base in set(ROLES.values()):
-        for cls in subclasses(base):
+    for kinds in ([Critic, Entropy], *map(subclasses, set(ROLES.values()))):
+        for cls in kinds:
             if cls.__name__ == cls_name and path.startswith(cls.__module__.rpartition(".")[0]):
                 given = {"self", *cls.given}  # type: ignore[attr-defined]
                 names = [n for n in inspect.signature(cls.__init__).parameters if n not in given]  # type: ignore[misc]

@@ -1,0 +1,23 @@
+"""What to try against mode collapse, as commands."""
+
+from shlex import quote
+
+from uncollapse.learning import TwoPlayer
+
+
+def cures(objective: TwoPlayer, recipe: str) -> list[str]:
+    """What to try against mode collapse of this game, as commands: arguments that it has not got, then another procedure."""
+    train, critic, found = f"uncollapse train {quote(recipe)}", objective.critic, []
+    if critic.pack == 1:
+        found.append(("--objective.critic.pack 2", "let the critic see two examples at once (PacGAN)"))
+    if not objective.penalties:
+        options = "--objective.game Relativistic --objective.penalties '[{class_path: R1}, {class_path: R2}]'"
+        found.append((options, "judge fakes beside real ones, with a smooth critic (R3GAN)"))
+    if not critic.blurs:
+        options = "--objective.critic.noise Linear --objective.critic.noise.start 0.5 --objective.critic.noise.end 0"
+        found.append((options, "noise on real and fake alike that fades away"))
+    if getattr(objective, "entropy", None) is None:
+        sigma = "--likelihood.sigma LearnedSigma --likelihood.sigma.start 0.1"
+        found.append((f"--likelihood Gaussian {sigma} --objective.entropy Entropy", "pay for entropy (PresGAN)"))
+    found.append(("--procedure Unrolled", "let the generator look ahead at the critic's answer"))
+    return [f"{f'{train} {options}':90}  {why}" for options, why in found]
