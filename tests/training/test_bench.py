@@ -49,6 +49,18 @@ def test_a_row_of_other_data_is_not_held_against_the_first(out: Path, tmp_path: 
     assert "difference" not in results(bench, tmp_path)["a"]["static"]
 
 
+def test_the_draws_of_a_row_are_measured_where_that_is_asked_for(out: Path, tmp_path: Path) -> None:
+    asked = {"examples": 20, "rows": ["b/baseline"], "draws": 30}
+    ((_, _, found),) = carry_out(SMALL, tmp_path / "pixels", QUICK, **asked)
+    assert found["fid"] > 0 and found["n_samples"] == 30
+    text = markdown(SMALL, results(SMALL, tmp_path / "pixels"))
+    assert "| FID |" in text and "30 draws each, FID over pixels, 64 numbers" in text and "--draws 30`" in text
+    assert "FID |" not in markdown(SMALL, results(SMALL, out))
+    ((_, _, found),) = carry_out(SMALL, tmp_path / "nothing", QUICK, **asked, features="nothing")
+    assert found["error"] == "expected features pixels, digits, inception, came 'nothing'"
+    assert not (tmp_path / "nothing/b/baseline/metrics.jsonl").exists()
+
+
 def test_several_processes_fill_one_folder(tmp_path: Path) -> None:
     """Each does some rows; what is told is what any of them did, and a row of a table that is not done is left out."""
     assert [row for _, row, _ in carry_out(SMALL, tmp_path, QUICK, examples=20, rows=["a/wrong"])] == ["wrong"]

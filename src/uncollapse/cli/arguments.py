@@ -62,6 +62,9 @@ def _json(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+FEATURES = ["pixels", "digits", "inception"]  # the names of evaluation/extractors.py, which takes long to import
+
+
 def _evaluate(parser: ArgumentParser) -> None:
     _run(parser)
     _split(parser)
@@ -84,7 +87,7 @@ def _evaluate(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--features",
-        choices=["pixels", "digits", "inception"],
+        choices=FEATURES,
         default="pixels",
         help="what FID, recall and the like are taken over: pixels, this project's classifier of digits, Inception-v3 "
         "(default: %(default)s)",
@@ -160,6 +163,8 @@ def _bench(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--examples", type=positive, metavar="N", help="only N test observations, at random and always the same ones"
     )
+    parser.add_argument("--draws", type=int, metavar="N", help="draws of each row for the FID, 0: none (default: the table's)")
+    parser.add_argument("--fid-features", choices=FEATURES, help="what it is over (default: the table's, or pixels)")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     _json(parser)
 

@@ -32,7 +32,8 @@ def bench(options: Namespace) -> None:
     out = options.out or Path("runs") / f"bench-{chosen.name}"
     rows, tables = _names(options.only), _names(options.table)
     watch = Watch(chosen, options.json)
-    done = carry_out(chosen, out, options.parts, options.samples, options.examples, rows, tables, watch)
+    measured = options.samples, options.examples, rows, tables, options.draws, options.fid_features
+    done = carry_out(chosen, out, options.parts, *measured, watch)
     for title, row, found in done:
         write(out / "table.md", markdown(chosen, results(chosen, out)) + "\n")
         watch.ended(title, row, found)

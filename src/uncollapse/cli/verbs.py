@@ -2,7 +2,6 @@
 
 import json
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,13 @@ from uncollapse.data import Data
 from uncollapse.data import names as data_names
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import (
-    DigitFeatures,
-    Extractor,
-    FeatureNetwork,
     FromPosterior,
     FromPrior,
-    Inception,
     Matched,
-    Pixels,
     Proposal,
     Widened,
-    digit_classifier,
     evaluate_samples,
+    extractor_of,
 )
 from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.evaluation.samples import DRAWN
@@ -43,13 +37,6 @@ from uncollapse.vae import VAE
 from uncollapse.vae import diagnose as diagnosis
 
 console = Console()
-
-EXTRACTORS: dict[str, Callable[[], Extractor]] = {
-    "pixels": Pixels,
-    "digits": lambda: FeatureNetwork(DigitFeatures(digit_classifier()), "the classifier of digits"),
-    "inception": Inception,
-}
-"""What `--features` names."""
 
 
 def evaluate(options: Namespace) -> None:
@@ -154,7 +141,7 @@ def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick:
     cures = Recipe.read(recipe).procedure(model).objective.remedies(recipe) if Path(recipe).exists() else None
     if quick:
         return evaluate_samples(model, data, options.split, remedies=cures, quick=True)
-    extractor = EXTRACTORS[options.features]().to(next(model.parameters()).device)
+    extractor = extractor_of(options.features).to(next(model.parameters()).device)
     return evaluate_samples(model, data, options.split, options.draws or DRAWN, extractor, options.seed, cures)
 
 

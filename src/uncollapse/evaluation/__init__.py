@@ -13,6 +13,7 @@ from uncollapse.evaluation.classifier import (
 )
 from uncollapse.evaluation.diversity import diversity_ms_ssim, duplicates, ms_ssim, vendi, vendi_interval
 from uncollapse.evaluation.evaluate import evaluate
+from uncollapse.evaluation.extractors import extractor_of
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
 from uncollapse.evaluation.frechet import Moments, fid
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
@@ -57,6 +58,7 @@ __all__ = [
     "energy_distance",
     "evaluate",
     "evaluate_samples",
+    "extractor_of",
     "fid",
     "inception_score",
     "kde",

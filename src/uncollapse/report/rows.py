@@ -14,10 +14,11 @@ COLUMNS = {
     "kl": "KL",
     "mutual_information": "I(x;z)",
     "active_units": "active units",
+    "fid": "FID",
     "seconds": "seconds",
     "verdict": "verdict",
 }
-"""What a table of VAEs states of each row and what it is called there; nats, but for active units and seconds."""
+"""What a table of VAEs states of each row and what it is called there; nats, but for active units, FID and seconds."""
 
 GAME_COLUMNS = {
     "modes": "modes",
@@ -34,12 +35,12 @@ GAME_COLUMNS = {
 
 LEGEND = (
     "Nats, mean ± standard error over the test observations. *To the first row*: nll less that of the first row, paired: its "
-    "error is that of the differences of each observation. Below zero is better."
+    "error is that of the differences of each observation. Below zero is better. *FID*: of draws and as many test observations."
 )
 GAME_LEGEND = (
     "*In modes*: share of draws within 3 standard deviations of a known mode. *Reverse KL*: of draws over known modes, nats. "
     "*Coverage*: share of test observations with a draw near, 0.97 between equal distributions; *precision*: share of draws "
-    "near an observation. *FID*: between Gaussians fitted to the data and to the draws as they are, pixels or coordinates."
+    "near an observation. *FID*: of draws and as many test observations."
 )
 
 
@@ -55,7 +56,10 @@ def columns(rows: dict[str, Found]) -> dict[str, str]:
         >>> list(columns({"plain": {"coverage": 0.5}}))[0], list(columns({"baseline": {"nll": 80.0}}))[0]
         ('modes', 'nll')
     """
-    return GAME_COLUMNS if of_games(rows) else COLUMNS
+    if of_games(rows):
+        return GAME_COLUMNS
+    drawn = any("fid" in found for found in rows.values())
+    return {name: head for name, head in COLUMNS.items() if drawn or name != "fid"}
 
 
 def legend(rows: dict[str, Found]) -> str:
@@ -111,12 +115,15 @@ def terms(bench: Bench, title: str, rows: dict[str, Found]) -> list[str]:
     command = ["uncollapse bench", shlex.quote(name), "--table", shlex.quote(title), asked.get("options", "")]
     command += [f"--samples {asked['samples']}"] if asked else []
     command += [f"--examples {asked['examples']}"] if asked.get("examples") else []
+    command += [f"--draws {asked['draws']}"] if asked.get("draws", table.draws) != table.draws else []
+    command += [f"--fid-features {asked['features']}"] if asked.get("features", table.features) != table.features else []
     about = named("recipes").get(table.recipe)
     facts = [
         _span(all_found, "steps", "{} steps"),
         _span(all_found, "seed", "seed {}"),
         _span(all_found, "n_examples", "{} test observations"),
         _span(all_found, "n_samples", "{} draws each"),
+        next((f"FID over {found['features']}" for found in all_found if "features" in found), ""),
         f"{asked['samples']} importance samples each" if asked and not of_games(rows) else "",
     ]
     lines = [f"`{' '.join(filter(None, command))}`", f"recipe `{table.recipe}`" + (f": {about}" if about else "")]

@@ -4,17 +4,18 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 import yaml
 
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
-from uncollapse.evaluation import evaluate, evaluate_samples, with_modes
+from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, with_modes
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.training.checkpoint import CheckpointError, write
 from uncollapse.training.log import Observer, plain
@@ -37,11 +38,15 @@ class Table:
         recipe: Name or path of the recipe.
         rows: Options of each row as on the command line; the first row is what the others are held against.
         samples: Importance samples for each test observation.
+        draws: Draws that the FID is of; 0: none of a VAE, 2,500 of an implicit model.
+        features: What the FID is over: pixels, digits or inception.
     """
 
     recipe: str
     rows: dict[str, list[str]]
     samples: int = 500
+    draws: int = 0
+    features: str = "pixels"
 
 
 @dataclass(frozen=True)
@@ -104,15 +109,18 @@ class Bench:
 
 def _table(what: str, told: Any) -> Table:
     """A table as YAML tells it."""
-    if not isinstance(told, dict) or not {"recipe", "rows"} <= told.keys() <= {"recipe", "rows", "samples"}:
-        raise ValueError(f"{what} is none: expected recipe: NAME, rows: {{ROW: OPTIONS}} and, if wanted, samples: NUMBER")
+    if not isinstance(told, dict) or not {"recipe", "rows"} <= told.keys() <= {field.name for field in fields(Table)}:
+        raise ValueError(
+            f"{what} is none: expected recipe: NAME, rows: {{ROW: OPTIONS}} and, if wanted, samples: NUMBER, draws: NUMBER, "
+            "features: NAME"
+        )
     if not isinstance(told["rows"], dict) or not told["rows"]:
         raise ValueError(f"{what} has no rows: expected rows: {{ROW: OPTIONS}}, the baseline first, with options or none")
     rows = {str(row): shlex.split(options or "") for row, options in told["rows"].items()}
     for row in rows:
         if "/" in row:
             raise ValueError(f"{what} has a row {row!r}: its folder has that name, expected one without /")
-    return Table(told["recipe"], rows, told.get("samples", Table.samples))
+    return Table(**{**told, "rows": rows})
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,8 @@ class Asked:
         own: The row's own, which stand behind those.
         samples: Importance samples for each test observation.
         examples: How many test observations; None: all.
+        draws: Draws that the FID is of; 0: none of a VAE.
+        features: What the FID is over.
     """
 
     recipe: str
@@ -132,6 +142,8 @@ class Asked:
     own: str
     samples: int
     examples: int | None
+    draws: int = 0
+    features: str = "pixels"
 
     def read(self) -> Recipe:
         """The recipe with all options."""
@@ -146,6 +158,8 @@ def carry_out(
     examples: int | None = None,
     rows: Iterable[str] = (),
     tables: Iterable[str] = (),
+    draws: int | None = None,
+    features: str | None = None,
     watching: Callable[[str, str, Recipe], Iterable[Observer]] = lambda title, row, recipe: (),
 ) -> Iterator[tuple[str, str, Found]]:
     """Train and evaluate row after row, each in a run folder of its own, OUT/TABLE/ROW; rows that are done are read again.
@@ -160,6 +174,8 @@ def carry_out(
         examples: How many test observations; None: all.
         rows: Names of the rows to do, or TABLE/ROW; none: all.
         tables: Names of the tables to do; none: all.
+        draws: Draws that the FID is of, 0 for none; None: each table's own number.
+        features: What it is over; None: each table's own.
         watching: What looks on while a row of a table is trained.
 
     Yields:
@@ -168,7 +184,10 @@ def carry_out(
     Raises:
         ValueError: If there is no such row or table, or the folder holds rows that were asked for otherwise.
     """
-    asked = _asked(bench, shlex.join(options), samples, examples)
+    own = {"samples": samples, "draws": draws, "features": features}
+    given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+    bench = replace(bench, tables={title: replace(table, **given) for title, table in bench.tables.items()})
+    asked = _asked(bench, shlex.join(options), examples)
     chosen = bench.only(rows, tables)
     for title, row in _places(bench):
         _check_alike(out / title / row, asked[title, row])
@@ -187,10 +206,10 @@ def carry_out(
         yield title, row, _done(folder)
 
 
-def _asked(bench: Bench, options: str, samples: int | None, examples: int | None) -> dict[tuple[str, str], Asked]:
+def _asked(bench: Bench, options: str, examples: int | None) -> dict[tuple[str, str], Asked]:
     """What each row is asked for."""
     return {
-        (title, row): Asked(table.recipe, options, shlex.join(own), samples or table.samples, examples)
+        (title, row): Asked(table.recipe, options, shlex.join(own), table.samples, examples, table.draws, table.features)
         for title, table in bench.tables.items()
         for row, own in table.rows.items()
     }
@@ -223,23 +242,42 @@ def _done(folder: Path) -> Found:
 def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> Found:
     """One row's numbers."""
     recipe = asked.read()
+    extractor = _extractor(asked, recipe.data())
     fitted, _ = train(recipe, out, (out / "metrics.jsonl").exists(), watching(recipe))
     if fitted.signal is not None:
         raise KeyboardInterrupt
     model = fitted.model
-    found = _evaluated(model, asked, str(out / "config.yaml"), with_modes(recipe.data()))
+    found = _evaluated(model, asked, str(out / "config.yaml"), with_modes(recipe.data()), extractor)
     if "log_likelihoods" in found:
         np.save(out / EACH, found.pop("log_likelihoods"))
     return {**found, "seconds": round(fitted.seconds, 1), "steps": fitted.step, "seed": recipe.training.seed}
 
 
-def _evaluated(model: Any, asked: Asked, recipe: str, data: Data) -> Found:
+def _extractor(asked: Asked, data: Data) -> Extractor:
+    """The feature network, tried on observations before anything is trained."""
+    extractor = extractor_of(asked.features)
+    try:
+        extractor(data.test.batch(torch.arange(2)).float())
+    except ValueError as error:
+        raise ValueError(f"{error}; write features: pixels, or --fid-features pixels") from None
+    return extractor
+
+
+def _evaluated(model: Any, asked: Asked, recipe: str, data: Data, extractor: Extractor) -> Found:
     """What is measured of a row's model on the test split: likelihoods of a VAE, draws of an implicit model."""
+    extractor = extractor.to(next(model.parameters()).device)
     if isinstance(model, VAE):
-        return evaluate(model, data, "test", asked.samples, examples=asked.examples, recipe=recipe, each=True)
+        found = evaluate(model, data, "test", asked.samples, examples=asked.examples, recipe=recipe, each=True)
+        return found | (_quality(model, data, asked.draws, extractor) if asked.draws else {})
     if isinstance(model, LatentVariableModel):
-        return evaluate_samples(model, data, draws=asked.examples or DRAWN)
+        return evaluate_samples(model, data, draws=asked.examples or asked.draws or DRAWN, extractor=extractor)
     raise ValueError(f"a bench compares models with latent variables, {asked.recipe} trains a {type(model).__name__}")
+
+
+def _quality(model: LatentVariableModel, data: Data, draws: int, extractor: Extractor) -> Found:
+    """The quality of a VAE's draws, beside its likelihood."""
+    found = evaluate_samples(model, data, draws=draws, extractor=extractor)
+    return {name: found[name] for name in ("fid", "features", "n_samples") if name in found}
 
 
 def results(bench: Bench, out: Path) -> dict[str, dict[str, Found]]:
