@@ -7,7 +7,7 @@ from hypothesis import given
 
 from laws.parts import SCHEDULES, vae
 from uncollapse.learning import Objective
-from uncollapse.schedules import Constant, Cosine, Cyclical, Linear, Schedule, Sigmoid, schedule
+from uncollapse.schedules import Constant, Cosine, Cyclical, Geometric, Linear, Schedule, Sigmoid, schedule
 from uncollapse.vae import ELBO
 
 ends = st.floats(-5, 5)
@@ -111,7 +111,14 @@ def test_a_number_is_a_schedule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "wrong"), [(Linear, {"steps": 0}), (Cosine, {"steps": -1}), (Cyclical, {"cycles": 0}), (Cyclical, {"rise": 0.0})]
+    ("kind", "wrong"),
+    [
+        (Linear, {"steps": 0}),
+        (Cosine, {"steps": -1}),
+        (Cyclical, {"cycles": 0}),
+        (Cyclical, {"rise": 0.0}),
+        (Geometric, {"end": 0.0}),
+    ],
 )
 def test_refusals(kind: type[Schedule], wrong: dict[str, float]) -> None:
     """Lengths below one, no cycles, no rise: what was expected and what came."""

@@ -93,6 +93,29 @@ class Cosine(Schedule):
         return rise * (self.end + 0.5 * (self.start - self.end) * (1 + torch.cos(math.pi * fall)))
 
 
+class Geometric(Schedule):
+    r"""From start to end by the same factor at every step, then constant: as much time at each scale.
+
+    .. math:: v(t) = v_0 \left(v_1 / v_0\right)^{\min(t / T, 1)}
+
+    Raises:
+        ValueError: If start or end is not above 0.
+
+    Example:
+        >>> [round(float(Geometric(1.0, 0.01, steps=4)(t)), 4) for t in (0, 2, 4, 9)]
+        [1.0, 0.1, 0.01, 0.01]
+    """
+
+    def __init__(self, start: float = 1.0, end: float = 0.01, steps: int | None = None):
+        super().__init__(steps)
+        if start <= 0 or end <= 0:
+            raise ValueError(f"expected start and end above 0, came start={start}, end={end}; write Linear to reach 0")
+        self.start, self.end = start, end
+
+    def at(self, t: Tensor, steps: int) -> Tensor:
+        return self.start * (self.end / self.start) ** (t / steps).clamp(0, 1)
+
+
 class Sigmoid(Schedule):
     r"""From start to end along a logistic curve whose middle is at half its length (Bowman et al., 2016).
 

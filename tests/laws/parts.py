@@ -107,6 +107,7 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "Linear": partial(schedules.Linear, 0.2, 1.0, steps=40),
     "Cosine": partial(schedules.Cosine, 1.0, 0.1, steps=40),
     "Cosine-warmup": partial(schedules.Cosine, warmup=5, steps=40),
+    "Geometric": partial(schedules.Geometric, 1.0, 0.05, steps=40),
     "Sigmoid": partial(schedules.Sigmoid, 0.0, 2.0, slope=8.0, steps=40),
     "Cyclical": partial(schedules.Cyclical, cycles=4, steps=40),
 }

@@ -222,6 +222,20 @@ def test_both_players_resume_to_the_same_numbers(tmp_path: Path) -> None:
     assert any(k.startswith("player1.optimizer.") for k in a) and any(k.startswith("player1.average.") for k in a)
 
 
+def test_lam_weighs_the_game() -> None:
+    """At 0.5 and 3 times the game the objective moves along the same line, to 1e-12."""
+    model, x = vae(), torch.ones(5, 3)
+    found = []
+    for lam in (0.5, 1.0, 3.0):
+        torch.manual_seed(0)
+        objective = AdversarialAutoencoder(model, small, lam=lam)
+        found.append(objective(x, t)[0])
+    assert_equal((found[2] - found[1]) / 2, (found[1] - found[0]) / 0.5)
+    assert (found[2] < found[1]).all()
+    with pytest.raises(ValueError, match=r"expected lam above 0, came 0.0"):
+        AdversarialAutoencoder(model, small, lam=0.0)
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     """A procedure without a second player, one without a critic, and a learned prior."""
     with pytest.raises(ValueError, match="write --procedure Alternating"):

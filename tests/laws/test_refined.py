@@ -6,12 +6,22 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from laws.numerics import assert_equal, cubature, sgd
 from laws.parts import POSTERIORS, affine, small, vae
 from laws.ppca import PPCA
-from uncollapse.distributions import Bernoulli, Free, Normal, OptimalSigma, Refined, Uniform, likelihoods, posteriors
+from uncollapse.distributions import (
+    Bernoulli,
+    Free,
+    Normal,
+    OptimalSigma,
+    Refined,
+    Uniform,
+    likelihoods,
+    posteriors,
+)
+from uncollapse.distributions.flows import IAF, Planar
 from uncollapse.vae import ELBO, IWAE, VAE, Amortized, EntropyELBO
 
 t = torch.tensor(0)
@@ -66,6 +76,33 @@ def test_gradient_is_that_of_the_whole_computation(clip: float | None) -> None:
                 values.append(loss(model, x))
                 p.sub_(sign * h * along)
         assert_equal((values[0] - values[1]) / (2 * h), (gradient * along).sum(), 1e-6)
+
+
+@pytest.mark.parametrize("transform", [IAF, Planar])
+def test_a_flow_is_refined_without_inverting_it(transform: type) -> None:
+    """The bound and its gradients exist, and the density of a draw is that of the inverse map, to its tolerance of 1e-5."""
+    family = partial(posteriors.Flow, transform=transform, transforms=1, network=affine)
+    model = VAE(Normal(2), Bernoulli(2, Size((3,)), affine), Refined(2, Size((3,)), family, steps=2))
+    x = torch.ones(4, 3)
+    ELBO(model)(x, t)[0].sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.posterior.parameters())
+    parameters = model.posterior.family.encode(x)
+    torch.manual_seed(0)
+    found = model.posterior.elbo(x, parameters)
+    torch.manual_seed(0)
+    q = model.posterior.family.at(parameters)
+    z = q.rsample(Size((1,)))
+    assert_equal(found, (model.log_joint(x, z) - q.log_prob(z)).mean(0), 1e-5)
+
+
+def test_two_steps_by_hand() -> None:
+    """v ← m v + clip g, λ ← λ + α v, with a gradient that is known: 6 along the first axis, whose norm the clip cuts to 4."""
+    posterior = Refined(1, Size((1,)), partial(posteriors.Gaussian, network=affine), steps=2, rate=0.1, momentum=0.5, clip=4.0)
+    start = torch.zeros(2, 2)
+    known = torch.tensor([[6.0, 0.0], [0.0, 3.0]])
+    posterior._gradient = lambda x, parameters, learning: known  # type: ignore[method-assign]
+    found = posterior._refine(torch.zeros(2, 1), start, learning=False)
+    assert_equal(found, torch.tensor([[0.1 * 4 + 0.1 * (0.5 * 4 + 4), 0.0], [0.0, 0.1 * 3 + 0.1 * (0.5 * 3 + 3)]]))
 
 
 def test_it_differs_from_the_gradient_that_stops_at_the_refined_parameters() -> None:

@@ -10,7 +10,7 @@ from laws.numerics import adam, assert_equal, assert_mean
 from laws.parts import affine, vae
 from laws.ppca import PPCA
 from uncollapse.data import from_arrays
-from uncollapse.distributions import HMC, FixedSigma, Normal, likelihoods, posteriors
+from uncollapse.distributions import HMC, FixedSigma, Normal, OptimalSigma, likelihoods, posteriors
 from uncollapse.learning import Procedure
 from uncollapse.networks import Bias
 from uncollapse.training import Training, TrainingError, fit
@@ -42,6 +42,16 @@ def test_the_gradient_is_that_of_the_likelihood() -> None:
     for found, expected in zip(gradients(30), exact, strict=True):
         assert_mean(found, expected)
     assert (gradients(0)[1].mean(0) - exact[1]).abs().max() > 0.5
+
+
+def test_a_decoder_keeps_statistics_of_the_chains_ends_alone() -> None:
+    """A sigma that follows the residuals follows them once a step, at z_T."""
+    model = VAE(
+        Normal(2), likelihoods.Gaussian(2, Size((3,)), affine, OptimalSigma), posteriors.Gaussian(2, Size((3,)), affine)
+    )
+    data = from_arrays(torch.randn(60, 3))
+    fit(MonteCarloEM(ELBO(model)), data, Training(steps=3, batch_size=20))
+    assert model.likelihood.sigma.seen == 3
 
 
 def test_each_half_has_its_own_gradient() -> None:

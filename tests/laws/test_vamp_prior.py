@@ -14,6 +14,7 @@ from laws.numerics import assert_equal, assert_mean
 from laws.parts import POSTERIORS, affine, small
 from uncollapse.data import from_arrays
 from uncollapse.distributions import (
+    BatchNormalized,
     Bernoulli,
     ChainPosterior,
     ChainPrior,
@@ -254,7 +255,7 @@ def test_they_start_at_given_observations() -> None:
     assert_equal(prior.pseudo_inputs.detach().sort(0).values, rows.sort(0).values)
     with pytest.raises(ValueError, match=r"at least 5 observations of shape \(3,\), came \(4, 3\)"):
         prior.start_from(rows[:4])
-    with pytest.raises(ValueError, match=r"observations from 0.0 to 1.0, came"):
+    with pytest.raises(ValueError, match=r"from 0 to 1, the data from .* write the data's --prior.low"):
         prior.start_from(rows + 1)
 
 
@@ -301,6 +302,15 @@ def test_refusals() -> None:
         VAE(VampPrior(2, 3), Bernoulli(2, (3,), small), tokens(2, Size((3,))))
     with pytest.raises(ValueError, match="Free finds its parameters through the model"):
         VAE(VampPrior(2), bernoulli, Free(2, SHAPE, partial(posteriors.Gaussian, network=affine)))
+    then, floored = partial(posteriors.Gaussian, network=affine), partial(BatchNormalized, network=affine)
+    for prior, posterior in (
+        (VampPrior(2), floored(2, SHAPE)),
+        (ChainPrior(4, VampPrior, then), ChainPosterior(4, SHAPE, floored, then, affine)),
+    ):
+        with pytest.raises(
+            ValueError, match="BatchNormalized would normalise by statistics of their own; write --prior Mixture"
+        ):
+            VAE(prior, Bernoulli(posterior.features, SHAPE, affine), posterior)
     with pytest.raises(ValueError, match="hand it to VAE"):
         VampPrior(2)()
     with pytest.raises(ValueError, match="over 3 latents is a mixture of posteriors over as many, Gaussian has 2"):
@@ -316,6 +326,13 @@ def test_data_of_any_range_beside_a_gaussian_likelihood() -> None:
     model = VAE(VampPrior(2, 3, mean=-2.0, low=-4.0, high=4.0), real, posteriors.Gaussian(2, SHAPE, small))
     assert model.prior.pseudo_inputs.mean() < -1.9
     assert ELBO(model)(torch.randn(5, 3), t)[0].isfinite().all()
+
+
+def test_a_training_refuses_data_beyond_the_pseudo_inputs() -> None:
+    real = likelihoods.Gaussian(2, SHAPE, affine)
+    model = VAE(VampPrior(2, 3), real, posteriors.Gaussian(2, SHAPE, small))
+    with pytest.raises(ValueError, match=r"pseudo-inputs go from 0 to 1, the data from .* to .*; write the data's --prior.low"):
+        fit(Amortized(ELBO(model)), from_arrays(100 + torch.rand(60, 3)), Training(steps=1))
 
 
 def test_the_aggregated_posterior_is_the_best_prior() -> None:

@@ -39,7 +39,7 @@ def test_another_posterior_keeps_the_encoder() -> None:
     assert not any("VampPrior" in remedy for remedy in found)
 
 
-TABLES = {"pixelcnn": (1, 28, 28), "sequences": (10,)}
+TABLES = {"pixelcnn": (1, 28, 28), "sequences": (10,), "captions": (36,)}
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -52,7 +52,6 @@ def test_every_row_of_the_bench_can_be_built(table: str) -> None:
 
 
 def test_captions_have_the_rows_of_sequences() -> None:
-    """So that one test of building stands for both."""
     tables = Bench.read("collapse").tables
     assert list(tables["captions"].rows) == list(tables["sequences"].rows)
 
@@ -77,6 +76,17 @@ def test_remedies_fit_other_posteriors(posterior: str) -> None:
         words = shlex.split(remedy.partition("  ")[0])[3:]
         recipe = Recipe.read("vae", [*given, *words])
         recipe.procedure(recipe.model(Size((1, 8, 8))))
+
+
+@pytest.mark.parametrize("objective", ["AdversarialAutoencoder", "AdversarialVariationalBayes"])
+def test_remedies_of_an_adversarial_run_come_with_another_objective(objective: str) -> None:
+    given = ["--objective", objective, "--objective.network", "MLP", "--procedure", "Alternating"]
+    recipe, shape = Recipe.read("vae", given), Size((1, 8, 8))
+    found = recipe.procedure(recipe.model(shape)).objective.remedies("vae")
+    assert len(found) > 3
+    for remedy in found:
+        after = Recipe.read("vae", [*given, *shlex.split(remedy.partition("  ")[0])[3:]])
+        after.procedure(after.model(shape))
 
 
 def test_an_implicit_posterior_is_told_of_no_bound() -> None:

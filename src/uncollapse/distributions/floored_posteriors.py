@@ -106,7 +106,7 @@ class Committed(Gaussian):
     .. math:: \sigma = \sigma_l + (\sigma_u - \sigma_l) \operatorname{sigmoid}(s(x)), \qquad
               \mu = \sqrt{2 \delta / L + 1 + \log \sigma^2 - \sigma^2} + \operatorname{softplus}(m(x)),
 
-    so all means are positive and q(z) is never N(0, I): the variance's rule leaves room for that.
+    so all means are positive and q(z) is never N(0, I): the variance's rule, which is ours, leaves room for that.
 
     Args:
         features: Size L of the latent.

@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
 from uncollapse.distributions.densities import DiagonalNormal
+from uncollapse.distributions.floored_posteriors import BatchNormalized
 from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture
 from uncollapse.networks import Network
 
@@ -105,6 +106,11 @@ class VampPrior(Prior):
                 f"VampPrior learns its pseudo-inputs through the encoder, {tokens[0]} reads tokens and has no gradient for "
                 "them; write --prior Mixture"
             )
+        if any(isinstance(part, BatchNormalized) for part in posterior.modules()):
+            raise ValueError(
+                "VampPrior encodes pseudo-inputs, which BatchNormalized would normalise by statistics of their own; write "
+                "--prior Mixture, or --posterior Gaussian"
+            )
         if posterior.features != self.features:
             raise ValueError(
                 f"VampPrior over {self.features} latents is a mixture of posteriors over as many, {name} has "
@@ -114,6 +120,19 @@ class VampPrior(Prior):
             raise ValueError(
                 f"pseudo-inputs may go from {self.low} to {self.high}, the data of {type(likelihood).__name__} lie in [0, 1]; "
                 "write low=0 and high=1"
+            )
+
+    def check(self, x: Tensor) -> None:
+        """Refuse observations that lie beyond the pseudo-inputs' range.
+
+        Raises:
+            ValueError: If some of x [N, *shape] do.
+        """
+        if x.min() < self.low or x.max() > self.high:
+            low, high = float(x.min()), float(x.max())
+            raise ValueError(
+                f"pseudo-inputs go from {self.low:g} to {self.high:g}, the data from {low:.4g} to {high:.4g}; write the data's "
+                "--prior.low, --prior.high and a --prior.mean between them"
             )
 
     def start_from(self, x: Tensor) -> None:
@@ -134,11 +153,7 @@ class VampPrior(Prior):
         shape = self.posterior.shape
         if x.shape[1:] != shape or len(x) < self.components:
             raise ValueError(f"expected at least {self.components} observations of shape {tuple(shape)}, came {tuple(x.shape)}")
-        if x.min() < self.low or x.max() > self.high:
-            raise ValueError(
-                f"expected observations from {self.low} to {self.high}, came {float(x.min()):.4g} to {float(x.max()):.4g}; "
-                "give the prior the data's low and high"
-            )
+        self.check(x)
         with torch.no_grad():
             rows = x[torch.randperm(len(x), device=x.device)[: self.components]].to(self.pseudo_inputs)
             noisy = rows + self.start[1] * torch.randn_like(rows)

@@ -9,6 +9,7 @@ from uncollapse.distributions import Posterior
 from uncollapse.divergences import Critic, DensityRatio, Game, NonSaturating, Things
 from uncollapse.learning import Logged, TwoPlayer
 from uncollapse.networks import Factory
+from uncollapse.vae.collapse import remedies
 from uncollapse.vae.model import VAE
 from uncollapse.vae.objectives import OfVAE
 
@@ -23,6 +24,7 @@ class Adversarial(OfVAE, TwoPlayer):
         network: Factory of the critic's network.
         game: What the posterior minimises.
         shapes: Shapes of what the critic sees.
+        lam: Weight λ of the game beside the reconstruction.
 
     Raises:
         ValueError: If the prior is learned: the objective holds no log p(z) that would train it. If the game judges pairs.
@@ -30,8 +32,11 @@ class Adversarial(OfVAE, TwoPlayer):
 
     selects: ClassVar[str] = "objective"
 
-    def __init__(self, model: VAE, network: Factory, game: Game, shapes: list[Size]):
+    def __init__(self, model: VAE, network: Factory, game: Game, shapes: list[Size], lam: float = 1.0):
         super().__init__(model, Critic(shapes, network), game)
+        if not lam > 0:
+            raise ValueError(f"expected lam above 0, came {lam}; 1 weighs the game like a divergence in nats")
+        self.lam = lam
         if game.pairs:
             raise ValueError(
                 f"{type(game).__name__} judges a fake beside a real one, here a draw of q is judged alone; write "
@@ -42,6 +47,9 @@ class Adversarial(OfVAE, TwoPlayer):
                 f"{type(self).__name__} never sees log p(z), so nothing would train {type(model.prior).__name__}; write "
                 "--prior Normal, or an objective with the divergence itself (ELBO, InfoVAE)"
             )
+
+    def remedies(self, recipe: str) -> list[str]:
+        return remedies(self.model, recipe, plays=True)
 
     @abstractmethod
     def seen(self, x: Tensor, z: Tensor) -> Things:
@@ -60,28 +68,32 @@ class Adversarial(OfVAE, TwoPlayer):
         z = self.posterior_draws(x, parameters)
         log_likelihood = self.model.likelihood(z).log_prob(x)
         logit = self.critic(*self.seen(x, z), t=t)
-        bound = log_likelihood - self.game.generator(logit)
+        bound = log_likelihood - self.lam * self.game.generator(logit)
         estimate = -logit.detach()
-        return bound, {"objective": log_likelihood + logit.detach(), "log_likelihood": log_likelihood, "divergence": estimate}
+        objective = log_likelihood + self.lam * logit.detach()
+        return bound, {"objective": objective, "log_likelihood": log_likelihood, "divergence": estimate}
 
 
 class AdversarialAutoencoder(Adversarial):
     r"""The adversarial autoencoder: the aggregated posterior q(z) plays the prior before a critic of z.
 
-    .. math:: \mathbb E_q[\log p(x \mid z)] - \mathbb E_{q(z)}[g(a(z))], \qquad
+    .. math:: \mathbb E_q[\log p(x \mid z)] - \lambda\, \mathbb E_{q(z)}[g(a(z))], \qquad
               a^*(z) = \log \frac{p(z)}{q(z)}, \quad q(z) = \mathbb E_{p_d}[q(z \mid x)]
 
-    with the game's g; with `DensityRatio` and the optimal critic it is
+    with the game's g; with `DensityRatio`, λ = 1 and the optimal critic it is
     :math:`\mathbb E_q[\log p(x \mid z)] - \mathrm{KL}(q(z) \,\|\, p(z))`, the ELBO plus the mutual information of x and z. So
-    it is no bound on log p(x). What it logs as `objective` has that divergence, whatever the game is.
+    it is no bound on log p(x). What it logs as `objective` has that divergence, whatever the game is. The paper gives
+    reconstruction and game an update each, whose optimiser makes them equally strong; here they share one, and λ weighs them.
 
     Args:
         model: The model and posterior, which may be any that can be sampled with a gradient.
         network: Factory of the critic's network, called with the latent's shape and (1,).
         game: `NonSaturating` as in the paper, `Saturating` or `DensityRatio`.
+        lam: Weight λ of the game; above 1 where reconstructions cost hundreds of nats.
 
     References:
-        Makhzani et al. (2016), Adversarial Autoencoders, section 2.
+        Makhzani et al. (2016), Adversarial Autoencoders, section 2; λ: Tolstikhin et al. (2018), Wasserstein Auto-Encoders,
+        algorithm 1.
 
     Example:
         >>> import torch
@@ -93,8 +105,8 @@ class AdversarialAutoencoder(Adversarial):
         (torch.Size([3]), ['divergence', 'log_likelihood', 'objective'])
     """
 
-    def __init__(self, model: VAE, network: Factory, game: Game = NonSaturating()):
-        super().__init__(model, network, game, [Size((model.prior.features,))])
+    def __init__(self, model: VAE, network: Factory, game: Game = NonSaturating(), lam: float = 1.0):
+        super().__init__(model, network, game, [Size((model.prior.features,))], lam)
 
     def seen(self, x: Tensor, z: Tensor) -> Things:
         return (z,)

@@ -243,9 +243,16 @@ def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
     return before.get("verdict") == now.get("verdict") == "collapsed" and not told[1] - told[0] >= RISING
 
 
-def remedies(model: VAE, recipe: str) -> list[str]:
-    """What to try against a collapse of this model, as commands: only what fits its parts."""
-    elbo, network = "--objective ELBO --objective", _encoder(model)
+def remedies(model: VAE, recipe: str, plays: bool = False) -> list[str]:
+    """What to try against a collapse of this model, as commands: only what fits its parts.
+
+    Args:
+        model: The model.
+        recipe: Name or path of the recipe that it was trained with.
+        plays: Whether its objective has a critic, so that what needs log q(z|x) comes with another objective and procedure.
+    """
+    alone = "--procedure Amortized --objective ELBO " if plays else ""
+    elbo, network = (alone or "--objective ELBO ") + "--objective", _encoder(model)
     found = []
     sigma = getattr(model.likelihood, "sigma", None)
     if sigma is not None and not isinstance(sigma, OptimalSigma):
@@ -261,11 +268,12 @@ def remedies(model: VAE, recipe: str) -> list[str]:
     if encodes and unbounded:
         found.append((f"--posterior BatchNormalized {network} --prior Normal", "a floor under the KL"))
     if encodes and known:
-        found.append(("--procedure Lagging", "let the encoder catch up with the decoder"))
+        lagging = "--objective ELBO --procedure Lagging" if plays else "--procedure Lagging"
+        found.append((lagging, "let the encoder catch up with the decoder"))
     if unbounded:
         smooth = all(part.smooth for part in model.posterior.modules() if isinstance(part, Network))
         mixes = encodes and smooth and model.posterior.density is Density.EXACT and not hasattr(model.posterior, "attach")
         prior = "VampPrior" if mixes and model.likelihood.levels else "Mixture"
         if known and type(model.prior).__name__ != prior:
-            found.append((f"--prior {prior}", "a prior that can follow the posterior"))
+            found.append((f"{alone}--prior {prior}", "a prior that can follow the posterior"))
     return [f"{f'uncollapse train {quote(recipe)} {options}':90}  {why}" for options, why in found]

@@ -18,8 +18,9 @@ class InfoVAE(Bound):
               - (\alpha + \lambda - 1)\, \mathrm{MMD}^2(q(z), p(z)), \quad q(z) = \mathbb E_{p_d}[q(z \mid x)]
 
     It is maximised. :math:`\alpha = 0, \lambda = 1` is the ELBO, :math:`\alpha = 1` the Wasserstein autoencoder with MMD, of
-    weight λ. α rewards information: with the KL divergence in the MMD's place, the formula is the ELBO of weight λ plus
-    :math:`\alpha\, I_q(x; z)`, up to the data's entropy. It is no bound on log p(x) unless it is the ELBO; the ELBO is logged.
+    weight λ. α spares information: with the KL divergence in the MMD's place, the formula is
+    :math:`\mathbb E_q[\log p(x \mid z)] - (1 - \alpha)\, I_q(x; z) - \lambda\, \mathrm{KL}(q(z) \,\|\, p(z))`. It is no bound
+    on log p(x) unless it is the ELBO; the ELBO is logged.
 
     The MMD is a number of the whole batch, and every observation is charged all of it, so the mean of the objective is exact.
     It is that of one draw for each observation of the global batch against as many of the prior; with K > 1 draws, the mean of

@@ -7,7 +7,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Density, Posterior, block_terms, draw
+from uncollapse.data import Data
+from uncollapse.distributions import Density, Posterior, VampPrior, block_terms, draw
 from uncollapse.divergences import kl_units
 from uncollapse.learning import Logged, Objective
 from uncollapse.processes import gathered
@@ -44,6 +45,11 @@ class OfVAE(Objective):
         seen = diagnose(self.model, x).as_dict()
         names = ["kl", "kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict", "reason"]
         return {name: seen[name] for name in [*names, *(["kl_blocks"] if seen["kl_blocks"] else [])]}
+
+    def meet(self, data: Data, batch: int) -> None:
+        for part in self.model.modules():
+            if isinstance(part, VampPrior):
+                part.check(data.train.batch(data.train.some(min(1000, len(data.train)))))
 
     def lasting(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
         return lasting(before, now)

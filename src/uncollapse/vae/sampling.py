@@ -75,7 +75,7 @@ class MonteCarloEM(Apart):
 
     def step(self, x: Tensor, t: Tensor) -> Logged:
         z, acceptance = self.settled(x)
-        with frozen(self.theta):
+        with frozen(self.theta), evaluating(self.objective.model.likelihood):  # what the decoder keeps is of the chains' ends
             bound, logged = self.of_phi(x, t)
         with frozen(self.phi):
             log_joint = self.of_theta(x, z)
