@@ -66,6 +66,7 @@ from uncollapse.networks import (
     ConvEncoder,
     DCGANCritic,
     DCGANGenerator,
+    Fourier,
     GatedMLP,
     MaxoutMLP,
     Network,
@@ -122,6 +123,7 @@ NETWORKS: dict[str, tuple[Callable[[Size, Size], Network], Size, Size]] = {
     "SkipMLP": (partial(SkipMLP, hidden=[6, 5], activation=nn.Tanh), Size((3,)), Size((2, 2))),
     "SkipConvDecoder": (partial(SkipConvDecoder, width=4), Size((3,)), Size((2, 8, 4))),
     "BatchNormMLP": (partial(BatchNormMLP, hidden=[6, 5], momentum=0.05), Size((3,)), Size((2, 2))),
+    "Fourier": (partial(Fourier, network=small, features=4), Size((2, 3)), Size((4,))),
     "MaxoutMLP": (partial(MaxoutMLP, hidden=[6, 5], pieces=3), Size((2, 3)), Size((4,))),
     "DCGANGenerator": (partial(DCGANGenerator, width=2, layers=2), Size((3,)), Size((2, 8, 5))),
     "DCGANGenerator-finish": (

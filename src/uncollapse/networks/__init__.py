@@ -4,6 +4,7 @@ from uncollapse.networks.base import Factory, Network
 from uncollapse.networks.batchnorm import BatchNorm, BatchNormMLP
 from uncollapse.networks.conv import ConvDecoder, ConvEncoder
 from uncollapse.networks.dcgan import DCGANCritic, DCGANGenerator
+from uncollapse.networks.fourier import Fourier
 from uncollapse.networks.maxout import MaxoutMLP
 from uncollapse.networks.minibatch import MinibatchStd
 from uncollapse.networks.mlp import MLP, Bias, GatedLinear, GatedMLP
@@ -22,6 +23,7 @@ __all__ = [
     "DCGANCritic",
     "DCGANGenerator",
     "Factory",
+    "Fourier",
     "GatedLinear",
     "GatedMLP",
     "MaxoutMLP",
