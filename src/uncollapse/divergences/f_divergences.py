@@ -9,6 +9,7 @@ every critic gives a lower bound.
 
 from abc import abstractmethod
 from math import log
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,8 @@ class KL(FDivergence):
         0.0
     """
 
+    divergence: ClassVar[str] = "KL(p ‖ q)"
+
     def f(self, u: Tensor) -> Tensor:
         return torch.xlogy(u, u)
 
@@ -91,6 +94,8 @@ class ReverseKL(FDivergence):
         >>> float(ReverseKL().conjugate(torch.tensor(0.5)))
         -0.5
     """
+
+    divergence: ClassVar[str] = "KL(q ‖ p)"
 
     def f(self, u: Tensor) -> Tensor:
         return -u.log()
@@ -113,6 +118,9 @@ class Pearson(FDivergence):
         3.0
     """
 
+    logistic: ClassVar[bool] = False
+    divergence: ClassVar[str] = "χ²(p ‖ q)"
+
     def f(self, u: Tensor) -> Tensor:
         return (u - 1).square()
 
@@ -133,6 +141,9 @@ class Hellinger(FDivergence):
         >>> float(Hellinger().f(torch.tensor(4.0)))
         1.0
     """
+
+    logistic: ClassVar[bool] = False
+    divergence: ClassVar[str] = "H²(p, q)"
 
     def f(self, u: Tensor) -> Tensor:
         return (u.sqrt() - 1).square()
@@ -156,6 +167,8 @@ class JensenShannon(FDivergence):
         >>> float(JensenShannon().bound(a, a))
         0.0
     """
+
+    divergence: ClassVar[str] = "2 JSD(p, q)"
 
     def f(self, u: Tensor) -> Tensor:
         return torch.xlogy(u, u) - (u + 1) * ((u + 1) / 2).log()

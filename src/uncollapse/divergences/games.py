@@ -1,6 +1,7 @@
 """Games: what two players minimise, by a critic's logits; each a distance of the fakes from the real ones."""
 
 from abc import ABC, abstractmethod
+from math import log
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -18,10 +19,14 @@ class Game(Part, ABC):
     Attributes:
         pairs: Whether the maker of the fakes is judged beside real ones.
         boundary: The logit between real and fake; None where a constant on all logits changes nothing.
+        logistic: Whether the critic's number is the logit of a probability, at the optimum p_real / (p_real + p_fake).
+        divergence: What `bound` is a lower bound of, p the real ones and q the fakes.
     """
 
     pairs: ClassVar[bool] = False
     boundary: ClassVar[float | None] = 0.0
+    logistic: ClassVar[bool] = True
+    divergence: ClassVar[str] = "JSD(p, q)"
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         r"""The critic's loss for each pair, :math:`-\log \sigma(a_{\mathrm{real}}) - \log (1 - \sigma(a_{\mathrm{fake}}))`.
@@ -32,6 +37,19 @@ class Game(Part, ABC):
             4.0
         """
         return F.softplus(-real) + F.softplus(fake)
+
+    def bound(self, real: Tensor, fake: Tensor) -> Tensor:
+        r"""The game's divergence as this critic sees it, for each pair of logits: a lower bound of it in expectation.
+
+        By default :math:`\log 2 - \tfrac12` of the critic's loss, of the Jensen-Shannon divergence in nats. A game whose
+        critic loses by another rule states its own bound, and what it is of in `divergence`.
+
+        Example:
+            >>> import torch
+            >>> float(DensityRatio().bound(torch.zeros(()), torch.zeros(())))
+            0.0
+        """
+        return log(2) - 0.5 * self.critic(real, fake)
 
     @abstractmethod
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
@@ -100,7 +118,8 @@ class LeastSquares(Game):
 
     .. math:: \tfrac12 (a_{\mathrm{real}} - 1)^2 + \tfrac12 a_{\mathrm{fake}}^2, \qquad \tfrac12 (a_{\mathrm{fake}} - c)^2
 
-    The critic's optimum is :math:`p_{\mathrm{real}} / (p_{\mathrm{real}} + p_{\mathrm{fake}})`.
+    The critic's optimum is :math:`p_{\mathrm{real}} / (p_{\mathrm{real}} + p_{\mathrm{fake}})`. One less four times its loss
+    is at most the Le Cam divergence, :math:`\tfrac12 \int (p - q)^2 / (p + q)`, in [0, 1].
 
     Args:
         target: c.
@@ -116,12 +135,17 @@ class LeastSquares(Game):
     """
 
     boundary: ClassVar[float | None] = 0.5
+    logistic: ClassVar[bool] = False
+    divergence: ClassVar[str] = "Le Cam(p, q)"
 
     def __init__(self, target: float = 1.0):
         self.target = target
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         return 0.5 * (real - 1).square() + 0.5 * fake.square()
+
+    def bound(self, real: Tensor, fake: Tensor) -> Tensor:
+        return 1 - 4 * self.critic(real, fake)
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return 0.5 * (fake - self.target).square()
@@ -133,6 +157,7 @@ class LeastSquares(Game):
 class Wasserstein(Game):
     r"""The critic's mean difference, :math:`\mathbb E_{\mathrm{real}}[a] - \mathbb E_{\mathrm{fake}}[a]`: over the critics of
     Lipschitz constant 1 its largest value is the Wasserstein-1 distance. A clip or a gradient penalty keeps the constant small.
+    Under another constant L it is at most L times the distance.
 
     References:
         Arjovsky, Chintala and Bottou (2017), Wasserstein GAN, equation 2.
@@ -144,9 +169,14 @@ class Wasserstein(Game):
     """
 
     boundary: ClassVar[float | None] = None
+    logistic: ClassVar[bool] = False
+    divergence: ClassVar[str] = "L·W₁(p, q)"
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         return fake - real
+
+    def bound(self, real: Tensor, fake: Tensor) -> Tensor:
+        return real - fake
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return -fake
@@ -157,6 +187,8 @@ class Hinge(Game):
 
     .. math:: \max(0, 1 - a_{\mathrm{real}}) + \max(0, 1 + a_{\mathrm{fake}}), \qquad -a_{\mathrm{fake}}
 
+    One less half the critic's loss is at most the total variation distance.
+
     References:
         Lim and Ye (2017), Geometric GAN, equations 7 and 10; Miyato et al. (2018), equations 16 and 17.
 
@@ -166,8 +198,14 @@ class Hinge(Game):
         1.5
     """
 
+    logistic: ClassVar[bool] = False
+    divergence: ClassVar[str] = "TV(p, q)"
+
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.relu(1 - real) + F.relu(1 + fake)
+
+    def bound(self, real: Tensor, fake: Tensor) -> Tensor:
+        return 1 - 0.5 * self.critic(real, fake)
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return -fake
@@ -178,7 +216,9 @@ class Relativistic(Game):
 
     .. math:: -\log \sigma(a_{\mathrm{real}} - a_{\mathrm{fake}}), \qquad -\log \sigma(a_{\mathrm{fake}} - a_{\mathrm{real}})
 
-    With `R1` and `R2` beside it, the game of R3GAN.
+    With `R1` and `R2` beside it, the game of R3GAN. The critic's loss is that of telling in which order a real one and a fake
+    stand. The best logit of that is a difference of two log density ratios, so log 2 less the loss is at most
+    :math:`\mathrm{JSD}(p \otimes q, q \otimes p)`, and reaches it.
 
     References:
         Jolicoeur-Martineau (2019), The relativistic discriminator, section 4; Huang, Gokaslan, Kuleshov and Tompkin (2024), The
@@ -192,9 +232,14 @@ class Relativistic(Game):
 
     pairs: ClassVar[bool] = True
     boundary: ClassVar[float | None] = None
+    logistic: ClassVar[bool] = False
+    divergence: ClassVar[str] = "JSD(p⊗q, q⊗p)"
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.softplus(fake - real)
+
+    def bound(self, real: Tensor, fake: Tensor) -> Tensor:
+        return log(2) - self.critic(real, fake)
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         if real is None:
