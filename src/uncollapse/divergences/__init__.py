@@ -1,6 +1,7 @@
 """Divergences: how far one distribution is from another."""
 
 from uncollapse.divergences.critics import Critic, Things
+from uncollapse.divergences.duplicates import Duplicates, duplicates
 from uncollapse.divergences.energy import energy_distance
 from uncollapse.divergences.f_divergences import KL, FDivergence, Hellinger, JensenShannon, Pearson, ReverseKL
 from uncollapse.divergences.games import (
@@ -27,6 +28,7 @@ __all__ = [
     "RBF",
     "Critic",
     "DensityRatio",
+    "Duplicates",
     "FDivergence",
     "Game",
     "GradientPenalty",
@@ -45,6 +47,7 @@ __all__ = [
     "Saturating",
     "Things",
     "Wasserstein",
+    "duplicates",
     "energy_distance",
     "has_closed_form",
     "kl_units",

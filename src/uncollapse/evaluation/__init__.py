@@ -1,6 +1,6 @@
 """Evaluation: one number each, for any trained model."""
 
-from uncollapse.divergences import PRDC, energy_distance, mode_entropy, prdc
+from uncollapse.divergences import PRDC, duplicates, energy_distance, mode_entropy, prdc
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket, reverse
 from uncollapse.evaluation.annealing import Annealing, Ladder, LinearLadder, SigmoidLadder
 from uncollapse.evaluation.classifier import (
@@ -11,7 +11,7 @@ from uncollapse.evaluation.classifier import (
     stacked_modes,
     with_modes,
 )
-from uncollapse.evaluation.diversity import diversity_ms_ssim, duplicates, ms_ssim, vendi, vendi_interval
+from uncollapse.evaluation.diversity import diversity_ms_ssim, ms_ssim, vendi, vendi_interval
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.extractors import extractor_of
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
