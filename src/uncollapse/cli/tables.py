@@ -18,6 +18,7 @@ COLORS = {
     "healthy": "green",
     "partly collapsed": "yellow",
     "dropping modes": "yellow",
+    "blurred": "yellow",
     "collapsed": "red",
     "diverged": "red",
 }
@@ -50,7 +51,7 @@ def numbers(summary: dict[str, Any]) -> Table:
         table.add_row("verdict", f"[bold {color}]{summary['verdict']}[/]: {summary['reason']}")
     for name, quantity in QUANTITIES.items():
         if summary.get(name) is not None:
-            table.add_row(name, f"{shown(summary[name])} {quantity.unit}".rstrip())
+            table.add_row(name, f"{shown(summary[name])} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
     return table
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from uncollapse.gan import coverage
+from uncollapse.gan import verdict
 from uncollapse.vae import Thresholds, collapse
 
 Summary = dict[str, Any]
@@ -63,12 +63,21 @@ MEASURES = {
     "density": Quantity("Density", "", "how many observations a draw lies near, by what is to be expected; about 1"),
     "energy_distance": Quantity("Energy distance", "", "0 between equal distributions, at most 1", "energy"),
     "nearest_ratio": Quantity("Nearest neighbours", "", "how far apart draws lie, in units of observations"),
+    "near_pairs": Quantity("Near pairs", "pairs", "of draws; twice as many as data have tell of half the kinds"),
+    "near_pairs_data": Quantity("Near pairs of the data", "pairs", "the same of as many observations"),
     "fid": Quantity("Fréchet distance", "", "between Gaussians fitted to features; lower is better", "FID"),
     "vendi": Quantity("Vendi score", "", "how many different draws there are among vendi_n"),
     "vendi_data": Quantity("Vendi score of the data", "", "the same of as many observations"),
     "nearer_to_train": Quantity("Nearer to training data", "", "share of draws; 0.5 where nothing is memorised"),
     "critic_accuracy": Quantity("Critic's accuracy", "", "how often it ranks data above draws; 0.5: it cannot tell", "critic"),
     "critic_overfit": Quantity("Critic's overfitting", "", "how often it ranks training data above held-out data, less a half"),
+    "critic_probability_real": Quantity("D(x)", "", "mean probability of being real that the critic gives observations"),
+    "critic_probability_fake": Quantity("D(G(z))", "", "the same of draws"),
+    "critic_real": Quantity("Critic's number at data", "", "its mean; no logit of a probability in this game"),
+    "critic_fake": Quantity("Critic's number at draws", "", "its mean"),
+    "critic_gradient_real": Quantity("Critic's gradient at data", "", "mean norm; 0 teaches nothing"),
+    "critic_gradient_fake": Quantity("Critic's gradient at draws", "", "mean norm; 0 teaches nothing"),
+    "critic_divergence": Quantity("Divergence by the critic", "", "lower bound, in the mean", "divergence"),
 }
 """Measures of the model: name in summary.json, and what it stands for."""
 
@@ -101,6 +110,7 @@ BESIDE = {
     "known_modes": "modes",
     "reverse_kl_floor": "reverse_kl",
     "vendi_data": "vendi",
+    "near_pairs_data": "near_pairs",
 }
 """Measures that are told in the line of another one, where there is one."""
 
@@ -116,6 +126,7 @@ ELSEWHERE = {
     "log_likelihood",
     "bound",
     "closeness",
+    "critic_divergence_of",
 }
 """Names in summary.json that no line of their own is due to."""
 
@@ -162,8 +173,10 @@ def _measure(name: str, summary: Summary) -> Number:
             unit = f"of {number(summary['known_modes'])}"
         case "reverse_kl" if summary.get("reverse_kl_floor") is not None:
             meaning += f" (a perfect sampler: {number(summary['reverse_kl_floor'])})"
-        case "vendi" if summary.get("vendi_data") is not None:
-            meaning += f" (of as many observations: {number(summary['vendi_data'])})"
+        case "vendi" | "near_pairs" if summary.get(f"{name}_data") is not None:
+            meaning += f" (of as many observations: {number(summary[f'{name}_data'])})"
+        case "critic_divergence" if summary.get("critic_divergence_of") is not None:
+            unit = str(summary["critic_divergence_of"])
         case "mutual_information" if summary.get("mutual_information_ceiling") is not None:
             meaning += f" (this estimate is at most {number(summary['mutual_information_ceiling'])})"
     return Number(label, value, unit or "", meaning)
@@ -204,7 +217,7 @@ def meaning(summary: Summary) -> str | None:
         >>> meaning({"verdict": "dropping modes", "coverage": 0.5})[:40]
         'the draws lie where the data lie, but so'
     """
-    meanings = coverage.MEANINGS if "coverage" in summary else collapse.MEANINGS
+    meanings = verdict.MEANINGS if "coverage" in summary else collapse.MEANINGS
     return meanings.get(str(summary.get("verdict")))
 
 

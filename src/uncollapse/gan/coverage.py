@@ -1,4 +1,4 @@
-"""Mode collapse, told with a number and a reason; its cures are in `cures`."""
+"""Mode collapse, told with a number and a reason; the verdict is of `verdict`, the cures of `cures`."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -7,17 +7,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from uncollapse.divergences import energy_distance, mode_entropy, prdc
+from uncollapse.divergences import duplicates, energy_distance, mode_entropy, prdc
+from uncollapse.gan.evidence import CriticEvidence
+from uncollapse.gan.verdict import Limits, judge
 
-MEANINGS = {
-    "healthy": "the draws lie where the data lie, and spread as widely",
-    "dropping modes": "the draws lie where the data lie, but some kinds of observations are missing, or too rare",
-    "collapsed": "the draws are a few kinds of observations, over and over",
-    "diverged": "the draws lie where there are no data",
-}
-"""The verdicts of `judge`, and what each means."""
-
-RISING = 0.05  # coverage, or share of modes, from one look to the next that makes a collapse a beginning
+BIRTHDAY = 1000  # draws, and observations, of which near pairs are counted
+PAIRS = 100  # nearest pairs of the observations, which say what near is; fewer of few observations
+WELL = ("healthy", "blurred")  # verdicts that the remedies of mode collapse are not for
 
 
 class KnownModes(Protocol):
@@ -27,21 +23,6 @@ class KnownModes(Protocol):
 
     def assign(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mode of each draw [N], and how far it lies from that, in standard deviations."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where the verdicts lie.
-
-    Precision and coverage are by balls to the fifth neighbour; the coverage of a perfect sampler is about 0.97.
-    """
-
-    off: float = 0.3  # precision, or share of draws of high quality, below which draws lie where no data are
-    collapsed: float = 0.5  # reverse KL over known modes, as a share of log K, above which few are left
-    dropping: float = 0.1  # nats of reverse KL above a perfect sampler's that call for a remedy
-    few: float = 0.2  # coverage below which few kinds are left, where modes are not known
-    some: float = 0.7  # coverage below which some are missing
-    near: float = 3.0  # standard deviations within which a draw is of high quality
 
 
 class ModeCoverage(NamedTuple):
@@ -94,19 +75,21 @@ class Coverage:
     coverage: float  # of observations that have a draw near
     energy_distance: float  # as a share of 2 E|x - y|: 0 between equals, at most 1
     nearest_ratio: float  # median distance of draws to their nearest neighbour, in units of the observations'
-    critic_accuracy: float | None  # how often it ranks a held-out observation above a draw
-    critic_overfit: float | None  # how often it ranks a training observation above a held-out one, less a half
+    near_pairs: int  # of draws that are as near each other as the nearest pairs of observations
+    near_pairs_data: int  # so many observations have
     modes: int | None
     known_modes: int | None
     high_quality: float | None
     reverse_kl: float | None
     reverse_kl_floor: float | None
     n: int
+    critic: CriticEvidence | None = None  # of the game, where it is at hand
     remedies: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON; what was not looked at is left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None and name != "remedies"}
+        own = {name: value for name, value in asdict(self).items() if value is not None and name not in ("critic", "remedies")}
+        return own | (self.critic.as_dict() if self.critic else {})
 
     def __str__(self) -> str:
         """A few lines to read."""
@@ -122,10 +105,9 @@ class Coverage:
             f"precision            {self.precision:.3f} of draws lie near an observation",
             f"energy distance      {self.energy_distance:.4f} (0: equal, 1: apart)",
             f"nearest neighbours   {self.nearest_ratio:.2f} times as far apart as observations",
+            f"near pairs           {self.near_pairs} among draws, {self.near_pairs_data} among as many observations",
         ]
-        if self.critic_accuracy is not None:
-            ranks = f"{100 * self.critic_accuracy:.0f} %"
-            lines.append(f"critic               ranks data above draws {ranks} of the time (50 %: it cannot tell)")
+        lines += [str(self.critic)] if self.critic else []
         return "\n".join(lines + [f"try                  {remedy}" for remedy in self.remedies])
 
 
@@ -134,7 +116,7 @@ def diagnose(
     fake: Tensor,
     real: Tensor,
     modes: KnownModes | None = None,
-    logits: dict[str, Tensor | None] | None = None,
+    critic: CriticEvidence | None = None,
     limits: Limits = Limits(),
     remedies: list[str] | None = None,
 ) -> Coverage:
@@ -144,13 +126,13 @@ def diagnose(
         fake: Draws [n, *shape], a few hundred or more.
         real: As many held-out observations.
         modes: Modes of the data, where they are known; then they decide.
-        logits: The critic's of "real", "fake" and "train" observations, where there is one.
+        critic: What the game's critic says, where there is one; it decides nothing.
         limits: Where the verdicts lie.
-        remedies: What to try where it is not healthy.
+        remedies: What to try where modes are missing, or draws far off.
 
     References:
         Coverage and precision by neighbours: Naeem et al. (2020); energy distance: Székely and Rizzo (2013), equation 5.2
-        and the coefficient of inhomogeneity.
+        and the coefficient of inhomogeneity; near pairs, the birthday paradox: Arora and Zhang (2017).
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -162,63 +144,21 @@ def diagnose(
         raise ValueError(f"expected at least 10 draws and 10 observations, came {len(fake)} and {len(real)}")
     a, b = real.flatten(1).double(), fake.flatten(1).double()
     seen: dict[str, Any] = dict.fromkeys(("modes", "known_modes", "high_quality", "reverse_kl", "reverse_kl_floor"))
-    seen |= {"critic_accuracy": None, "critic_overfit": None, "n": len(fake)}
+    seen["n"] = len(fake)
     if not b.isfinite().all():
         seen |= {"precision": 0.0, "coverage": 0.0, "nearest_ratio": 0.0, "energy_distance": 1.0}
+        seen |= {"near_pairs": 0, "near_pairs_data": 0}
         return Coverage("diverged", "the draws are not finite", **seen, remedies=remedies or [])
     near = prdc(a, b)
     seen |= {"precision": near.precision, "coverage": near.coverage, "energy_distance": inhomogeneity(a, b)}
     seen["nearest_ratio"] = nearest(b) / max(nearest(a), 1e-12)
+    seen["near_pairs"], seen["near_pairs_data"] = near_pairs(b, a)
     if modes is not None:
         known = mode_coverage(fake, modes, limits.near)
         seen |= {"modes": known.modes, "known_modes": known.known, "high_quality": known.high_quality}
         seen |= {"reverse_kl": known.reverse_kl, "reverse_kl_floor": known.floor}
-    seen |= told(logits or {})
     verdict, reason = judge(seen, limits)
-    return Coverage(verdict, reason, **seen, remedies=[] if verdict == "healthy" else remedies or [])
-
-
-def judge(seen: dict[str, Any], limits: Limits = Limits()) -> tuple[str, str]:
-    """The verdict and its reason, from what was seen.
-
-    Example:
-        >>> judge({"modes": None, "precision": 0.9, "coverage": 0.5})
-        ('dropping modes', 'draws come near 50 % of the observations (equal distributions: 97 %)')
-    """
-    if seen["modes"] is None:
-        share = f"draws come near {100 * seen['coverage']:.0f} % of the observations (equal distributions: 97 %)"
-        if seen["precision"] < limits.off and seen["coverage"] < limits.some:
-            return "diverged", f"{100 * seen['precision']:.0f} % of the draws lie near an observation"
-        if seen["coverage"] < limits.few:
-            return "collapsed", share
-        return ("dropping modes" if seen["coverage"] < limits.some else "healthy"), share
-    excess, k = seen["reverse_kl"] - seen["reverse_kl_floor"], seen["known_modes"]
-    words = f"{seen['modes']} of {k} modes, reverse KL {seen['reverse_kl']:.2f} nats"
-    if seen["high_quality"] < 0.1 * limits.off or (seen["high_quality"] < limits.off and seen["precision"] < limits.off):
-        return "diverged", f"{100 * seen['high_quality']:.0f} % of the draws lie in a mode"
-    if k > 1 and seen["reverse_kl"] > limits.collapsed * math.log(k):
-        return "collapsed", words
-    return ("dropping modes" if excess > limits.dropping else "healthy"), words
-
-
-def told(logits: dict[str, Tensor | None]) -> dict[str, float]:
-    """How often the critic ranks a held-out observation above a draw, and a training one above a held-out one, less a half."""
-    real, fake, train = (logits.get(name) for name in ("real", "fake", "train"))
-    if real is None or fake is None:
-        return {}
-    found = {"critic_accuracy": above(real, fake)}
-    return found if train is None else found | {"critic_overfit": above(train, real) - 0.5}
-
-
-def above(a: Tensor, b: Tensor) -> float:
-    """How often a number of a is larger than one of b, ties by half: the area under the ROC curve, whatever the game's scale.
-
-    Example:
-        >>> above(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0]))
-        0.875
-    """
-    difference = (a.unsqueeze(1) - b).sign().double()
-    return float(0.5 * (difference.mean() + 1))
+    return Coverage(verdict, reason, **seen, critic=critic, remedies=[] if verdict in WELL else remedies or [])
 
 
 def inhomogeneity(x: Tensor, y: Tensor) -> float:
@@ -232,23 +172,26 @@ def nearest(x: Tensor) -> float:
     return float(torch.cdist(x, x).fill_diagonal_(math.inf).min(1).values.median())
 
 
-def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether modes were missing at two looks, one after the other, and are not on their way back; or draws stay far off.
+def near_pairs(fake: Tensor, real: Tensor) -> tuple[int, int]:
+    r"""Pairs of draws, and of as many observations, that are as near as the nearest pairs of observations: birthdays shared.
+
+    The probability that two draws are the same, :math:`\sum_i p_i^2`, is the inverse of the size of a support that is drawn
+    from evenly. So twice as many near pairs tell of half the kinds of draws; with 100 pairs the quotient is good to about 15 %.
+
+    Args:
+        fake: Draws [n, *shape]; at most `BIRTHDAY` are counted among.
+        real: Observations [m, *shape].
+
+    References:
+        Arora and Zhang (2017), Do GANs Actually Learn the Distribution? An Empirical Study.
 
     Example:
-        >>> few, more = ({"verdict": "dropping modes", "coverage": c} for c in (0.3, 0.6))
-        >>> lasting(few, few), lasting(few, more)
-        (True, False)
+        >>> _ = torch.manual_seed(0)
+        >>> x = torch.randn(1000, 2)
+        >>> near_pairs(x, x), near_pairs(x[:100].repeat(10, 1), x)
+        ((100, 100), (4500, 100))
     """
-    missing = ("dropping modes", "collapsed")
-    if before.get("verdict") == now.get("verdict") == "diverged":
-        return now["energy_distance"] >= before["energy_distance"]
-    if before.get("verdict") not in missing or now.get("verdict") not in missing:
-        return False
-    rise = _share(now) - _share(before)
-    return rise < RISING
-
-
-def _share(look: dict[str, Any]) -> float:
-    """Of known modes, or else of observations, that draws come near."""
-    return look["coverage"] if look.get("modes") is None else look["modes"] / look["known_modes"]
+    n = min(BIRTHDAY, len(fake), len(real))
+    least = max(1, min(PAIRS, n * (n - 1) // 200))  # one in a hundred of all pairs
+    reach = float(duplicates(real[:n], nearest=least).distances[-1])
+    return tuple(duplicates(x[:n], reach, nearest=1).found for x in (fake, real))  # type: ignore[return-value]

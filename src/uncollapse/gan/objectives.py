@@ -11,10 +11,12 @@ from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import Critic, Game, NonSaturating, Penalty, Things
 from uncollapse.gan.augmentations import ADA, Augmentation
-from uncollapse.gan.coverage import diagnose, lasting
+from uncollapse.gan.coverage import diagnose
 from uncollapse.gan.cures import cures
 from uncollapse.gan.entropy import Entropy
+from uncollapse.gan.evidence import CriticEvidence, hear
 from uncollapse.gan.model import Drawn, ImplicitModel
+from uncollapse.gan.verdict import lasting
 from uncollapse.learning import Logged, TwoPlayer
 
 CriticFactory = Callable[[list[Size]], Critic]
@@ -165,13 +167,14 @@ class GAN(TwoPlayer):
             return {}
         with evaluating(self):
             fake = self.model.draws(n, x)
-            told = {
-                "real": self.critic(*self.reals(x[:n])),
-                "fake": self.critic(*self.fakes(fake)),
-                "train": self.critic(*self.reals(self.train_rows[:n])) if len(self.train_rows) >= n else None,
-            }
-        seen = diagnose(fake.x, x[:n], self.modes, told)
+            seen = diagnose(fake.x, x[:n], self.modes, self.hear(x[:n], fake))
         return seen.as_dict() | {"closeness": -seen.energy_distance}
+
+    @torch.no_grad()
+    def hear(self, x: Tensor, fake: Drawn) -> CriticEvidence:
+        """What the critic says of held-out observations x [n, *shape] and as many draws, whole packs; call it in eval()."""
+        train = self.reals(self.train_rows[: len(x)]) if len(self.train_rows) >= len(x) else None
+        return hear(self.critic, self.game, self.reals(x), self.fakes(fake), train)
 
     def lasting(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
         return lasting(before, now)

@@ -33,6 +33,13 @@ def _two(train: Rows, drawn: dict[str, tuple[str, str]], label: str) -> Figure:
 
 
 @styled
+def gradients(valid: Rows) -> Figure:
+    """The mean norm of the critic's gradient at observations and at draws over the steps."""
+    drawn = {"critic_gradient_real": ("at observations", MUTED), "critic_gradient_fake": ("at draws", BLUE)}
+    return _two(valid, drawn, "gradient of the critic")
+
+
+@styled
 def coverage(valid: Rows) -> Figure:
     """Shares over the steps: of known modes or of observations that draws come near, and of draws near observations."""
     near, precise = series(valid, "coverage"), series(valid, "precision")

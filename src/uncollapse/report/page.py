@@ -21,6 +21,7 @@ TONES = {
     "healthy": ("good", "✓"),
     "partly collapsed": ("doubtful", "!"),
     "dropping modes": ("doubtful", "!"),
+    "blurred": ("doubtful", "!"),
     "collapsed": ("bad", "✕"),
     "diverged": ("bad", "✕"),
 }

@@ -175,6 +175,13 @@ GAME = [
         "Mean logit of observations and of draws. Close together: it cannot tell them apart. Far apart: it sees every fake.",
     ),
     Item(
+        "gradients",
+        "Has the critic something to teach?",
+        lambda e: game.gradients(e.valid),
+        "Mean norm of the critic's gradient, by which the generator moves. Near 0 at the draws it teaches nothing; where it "
+        "grows without end, penalties would smooth the critic.",
+    ),
+    Item(
         "coverage",
         "Are modes missing?",
         lambda e: game.coverage(e.valid),
