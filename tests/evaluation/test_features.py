@@ -205,7 +205,7 @@ def test_weights_are_read_and_described(stored: InceptionV3) -> None:
     features = inception(images)
     assert torch.allclose(features, stored(coloured(images, 299, True)), rtol=1e-4, atol=1e-4)
     assert not features.requires_grad and not any(p.requires_grad for p in inception.parameters())
-    assert inception.probabilities(features).shape == (3, 1008)
+    assert inception.classes(features).shape == (3, 1008)
     said = inception.describe(features)
     assert (said.size, said.resize) == (2048, "bilinear to 299 x 299, with antialias")
     assert said.sha256 == module.WEIGHTS.sha256

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from laws.numerics import assert_mean
 from uncollapse.divergences.mmd import Polynomial, mmd
-from uncollapse.evaluation import Moments, fid, inception_score, kid, prdc
+from uncollapse.evaluation import Moments, fid, inception_score, kid, kid_interval, prdc
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -178,6 +179,29 @@ def test_kid_of_equal_distributions_has_both_signs() -> None:
     state = torch.get_rng_state()
     assert kid(x, y, 5, 50, seed=3) == kid(x, y, 5, 50, seed=3) != kid(x, y, 5, 50, seed=4)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_error_of_kid_is_that_of_other_samples() -> None:
+    """400 times 5 blocks of 8 of N(0, 1) and N(m, 1): the closed form in the mean at 6 standard errors (2e-9), and SE² is the
+    variance of the estimates: both are known to about √(2 / 400) or worse, tails being long, so within a third."""
+    m = 0.7
+    second, third = 1 + m**2, m**3 + 3 * m
+    exact = (1 + 3) + (1 + 3 * second**2 + 3 * m**2 + third**2) - 2 * (1 + 3 * second)
+    found = [kid_interval(torch.randn(45, 1), torch.randn(40, 1) + m, size=8, blocks=5, seed=i) for i in range(400)]
+    means, errors = (torch.tensor(column, dtype=torch.double) for column in zip(*found, strict=True))
+    assert_mean(means, exact)
+    assert float(errors.square().mean() / means.var()) == pytest.approx(1, abs=1 / 3)
+
+
+def test_blocks_of_kid_share_no_feature() -> None:
+    """Ones beside zeros are (1 + 1)³ + 1 - 2 = 7 apart; a feature that is far off moves one block of four, so that the mean is
+    higher by as much as the standard error."""
+    x = torch.ones(40, 1)
+    x[7] = 10
+    found = kid_interval(x, torch.zeros(40, 1), size=10, blocks=4)
+    assert found.mean - 7 == pytest.approx(found.standard_error, rel=1e-4) and found.standard_error > 10
+    with pytest.raises(ValueError, match=r"blocks=4, size=20 and 40 features; write size=10"):
+        kid_interval(x, x, size=20, blocks=4)
 
 
 def test_kid_refusals() -> None:

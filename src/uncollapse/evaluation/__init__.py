@@ -19,7 +19,7 @@ from uncollapse.evaluation.frechet import Moments, fid
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
 from uncollapse.evaluation.parzen import Parzen, kde
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
-from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid
+from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid, kid_interval
 from uncollapse.evaluation.samples import evaluate_samples
 from uncollapse.evaluation.two_samples import classifier_test, memorisation, mmd_test, nearest_neighbours
 
@@ -63,6 +63,7 @@ __all__ = [
     "inception_score",
     "kde",
     "kid",
+    "kid_interval",
     "log_likelihood",
     "memorisation",
     "mmd_test",

@@ -274,6 +274,11 @@ class DigitFeatures(nn.Module):
             raise ValueError(f"expected digits of 28 by 28 pixels, came images {tuple(x.shape[1:])}; write --features pixels")
         return self.classifier.features(x.reshape(-1, 1, 28, 28)).reshape(len(x), -1)
 
+    def classes(self, features: Tensor) -> Tensor | None:
+        """p(digit) by the features of images of one channel, [N, 128] to [N, 10]; None of more channels."""
+        logits = self.classifier.network.logits
+        return logits(features).softmax(-1) if features.shape[1] == logits[-1].in_features else None
+
 
 class StackedModes:
     """The modes of stacked digits, by a classifier: a thousand, each draw in one of them and at no distance.

@@ -84,6 +84,10 @@ class Extractor(Part, nn.Module, ABC):
         """Of the weights."""
         return None
 
+    def classes(self, features: Tensor) -> Tensor | None:
+        """What these features [N, D] are taken for, probabilities [N, classes]; None where the network classifies nothing."""
+        return None
+
     def describe(self, features: Tensor) -> Features:
         """What these features [N, D] are."""
         return Features(self.name, features.shape[-1], self.resize, self.sha256)
@@ -132,6 +136,12 @@ class FeatureNetwork(Extractor):
     def features(self, images: Tensor) -> Tensor:
         return self.module(images)
 
+    @torch.no_grad()
+    def classes(self, features: Tensor) -> Tensor | None:
+        """What the module's own `classes` says, where it has one."""
+        own = getattr(self.module, "classes", None)
+        return None if own is None else own(features)
+
     @property
     def sha256(self) -> str:
         """Of names, shapes and values of all parameters and buffers, whatever device they are on."""
@@ -173,7 +183,7 @@ class Inception(Extractor):
         return self.network(coloured(images, SIDE, self.antialias))
 
     @torch.no_grad()
-    def probabilities(self, features: Tensor) -> Tensor:
+    def classes(self, features: Tensor) -> Tensor:
         """What it takes images of these features [N, 2048] for: [N, 1008], for the inception score."""
         return self.network.probabilities(features)
 

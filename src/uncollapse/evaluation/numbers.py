@@ -66,6 +66,17 @@ MEASURES = {
     "near_pairs": Quantity("Near pairs", "pairs", "of draws; twice as many as data have tell of half the kinds"),
     "near_pairs_data": Quantity("Near pairs of the data", "pairs", "the same of as many observations"),
     "fid": Quantity("Fréchet distance", "", "between Gaussians fitted to features; lower is better", "FID"),
+    "kid": Quantity("Kernel distance", "", "MMD² of features with a cubic kernel; 0 between equals, or a little below", "KID"),
+    "kid_standard_error": Quantity("Its standard error", "", "over ten blocks of draws and observations", "±"),
+    "inception_score": Quantity("Inception score", "", "how surely and how evenly draws fall on a classifier's classes"),
+    "inception_score_data": Quantity("Inception score of the data", "", "the same of as many observations"),
+    "ms_ssim": Quantity("MS-SSIM of pairs of draws", "", "likeness of two draws; above the data's is a lack of variety"),
+    "ms_ssim_standard_error": Quantity("Its standard error", "", "over other pairs of these draws", "±"),
+    "ms_ssim_data": Quantity("MS-SSIM of pairs of the data", "", "the same of observations"),
+    "mmd": Quantity("MMD²", "", "0 between equal distributions, or a little below"),
+    "mmd_p": Quantity("Its p-value", "", "how often equal distributions give as much"),
+    "classifier_accuracy": Quantity("Classifier's accuracy", "", "how often neighbours tell draws from data; 0.5 is chance"),
+    "classifier_p": Quantity("Its p-value", "", "how often equal distributions give as much"),
     "vendi": Quantity("Vendi score", "", "how many different draws there are among vendi_n"),
     "vendi_data": Quantity("Vendi score of the data", "", "the same of as many observations"),
     "nearer_to_train": Quantity("Nearer to training data", "", "share of draws; 0.5 where nothing is memorised"),
@@ -88,6 +99,10 @@ FACTS = {
     "n_examples": Quantity("Observations measured"),
     "n_samples": Quantity("Draws measured"),
     "vendi_n": Quantity("Draws of a Vendi score"),
+    "kid_n": Quantity("Draws of the kernel distance"),
+    "mmd_n": Quantity("Draws of the MMD"),
+    "classifier_n": Quantity("Draws and observations the classifier is judged by"),
+    "ms_ssim_pairs": Quantity("Pairs of MS-SSIM"),
     "features": Quantity("Features", None),
     "n_importance_samples": Quantity("Importance samples"),
     "parameters": Quantity("Parameters"),
@@ -111,6 +126,12 @@ BESIDE = {
     "reverse_kl_floor": "reverse_kl",
     "vendi_data": "vendi",
     "near_pairs_data": "near_pairs",
+    "kid_standard_error": "kid",
+    "inception_score_data": "inception_score",
+    "ms_ssim_standard_error": "ms_ssim",
+    "ms_ssim_data": "ms_ssim",
+    "mmd_p": "mmd",
+    "classifier_p": "classifier_accuracy",
 }
 """Measures that are told in the line of another one, where there is one."""
 
@@ -164,16 +185,18 @@ def measures(summary: Summary) -> list[Number]:
 def _measure(name: str, summary: Summary) -> Number:
     label, unit, meaning, _ = MEASURES[name]
     value = number(summary[name])
+    if summary.get(f"{name}_standard_error") is not None:
+        value = _with_error(float(summary[name]), float(summary[f"{name}_standard_error"]))
     match name:
-        case "nll" if summary.get("nll_standard_error") is not None:
-            value = _with_error(float(summary[name]), float(summary["nll_standard_error"]))
         case "active_units" if summary.get("latent_units") is not None:
             unit = f"of {number(summary['latent_units'])}"
         case "modes" if summary.get("known_modes") is not None:
             unit = f"of {number(summary['known_modes'])}"
         case "reverse_kl" if summary.get("reverse_kl_floor") is not None:
             meaning += f" (a perfect sampler: {number(summary['reverse_kl_floor'])})"
-        case "vendi" | "near_pairs" if summary.get(f"{name}_data") is not None:
+        case "mmd" | "classifier_accuracy" if (p := summary.get(f"{name.removesuffix('_accuracy')}_p")) is not None:
+            meaning += f" (p-value: {number(p)})"
+        case "vendi" | "near_pairs" | "ms_ssim" | "inception_score" if summary.get(f"{name}_data") is not None:
             meaning += f" (of as many observations: {number(summary[f'{name}_data'])})"
         case "critic_divergence" if summary.get("critic_divergence_of") is not None:
             unit = str(summary["critic_divergence_of"])

@@ -8,15 +8,12 @@ from torch import Tensor
 from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
-from uncollapse.divergences import RBF, prdc
-from uncollapse.evaluation.diversity import vendi_interval
+from uncollapse.evaluation.compared import compared
 from uncollapse.evaluation.features import Extractor, Pixels
-from uncollapse.evaluation.frechet import fid
 from uncollapse.evaluation.two_samples import memorisation
 from uncollapse.gan import diagnose
 
 DRAWN = 2500  # draws and observations, of PacGAN's protocol
-VENDI = 500  # draws that a Vendi score is of, the same for data and draws
 NEAREST = 1000  # draws whose nearest training observation is looked for
 
 
@@ -38,14 +35,16 @@ def evaluate_samples(
         data: Where the observations come from.
         split: train, valid, test or all.
         draws: How many draws, and as many observations; fewer of both where the split has fewer.
-        extractor: The feature network of FID, precision, recall, density, coverage and Vendi, draws clamped to [0, 1] before
-            it; None: the numbers themselves. The verdict is of the numbers themselves, or of known modes, in any case.
+        extractor: The feature network of FID, KID, precision, recall, density, coverage, Vendi, the two-sample tests and, where
+            it is a classifier, the inception score, draws clamped to [0, 1] before it; None: the numbers themselves. The
+            verdict is of the numbers themselves, or of known modes, in any case.
         seed: Of all draws; the caller's random state is left as it was.
         remedies: What to try where modes are missing.
         quick: The diagnosis alone.
 
     Returns:
-        Plain values, of `n_samples` draws over `features`; `vendi_data` is the score of as many observations.
+        Plain values, of `n_samples` draws over `features` where no `_n` or `_pairs` beside says otherwise; `_data` are the
+        same of as many observations.
 
     Example:
         >>> from uncollapse.data import load
@@ -77,26 +76,6 @@ def evaluate_samples(
 def drawn(model: LatentVariableModel, n: int, chunk: int = 1000) -> Tensor:
     """n draws [n, *shape], some at a time."""
     return torch.cat([model.sample(min(chunk, n - i)) for i in range(0, n, chunk)])
-
-
-def compared(real: Tensor, fake: Tensor, extractor: Extractor, seed: int) -> dict[str, Any]:
-    """Quality and diversity over features of observations and draws, and what the features are."""
-    within = (lambda x: x) if isinstance(extractor, Pixels) else (lambda x: x.clamp(0, 1))  # what is no image has no features
-    a, b = extractor(within(real)), extractor(within(fake))
-    near, n = prdc(a, b), min(VENDI, len(a) // 2)
-    scale = a.double().std().clamp_min(1e-12)  # so that the kernel's width is that of the data
-    scores = {name: vendi_interval(x / scale, n, seed=seed, kernel=RBF()) for name, x in (("vendi", b), ("vendi_data", a))}
-    told = extractor.describe(b)
-    return {
-        "fid": fid(a, b),
-        "precision": near.precision,
-        "coverage": near.coverage,
-        "recall": near.recall,
-        "density": near.density,
-        **{name: score.mean for name, score in scores.items()},
-        "vendi_n": n,
-        "features": ", ".join(str(part) for part in (told.name, f"{told.size} numbers", told.resize, told.sha256) if part),
-    }
 
 
 def copied(fake: Tensor, train: Tensor, heldout: Tensor, seed: int) -> dict[str, Any]:
