@@ -28,6 +28,7 @@ from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.report import save_samples
 from uncollapse.training.fit import admit
+from uncollapse.training.game import load_game
 from uncollapse.training.log import plain
 from uncollapse.training.machine import place
 from uncollapse.training.named import named
@@ -139,10 +140,11 @@ def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick:
     """What can be said of a model by its draws, and the remedies for the recipe that it was trained with."""
     recipe = str(options.run / "config.yaml")
     cures = Recipe.read(recipe).procedure(model).objective.remedies(recipe) if Path(recipe).exists() else None
+    game = None if options.data else load_game(options.run, model, data)
     if quick:
-        return evaluate_samples(model, data, options.split, remedies=cures, quick=True)
+        return evaluate_samples(model, data, options.split, remedies=cures, quick=True, game=game)
     extractor = extractor_of(options.features).to(next(model.parameters()).device)
-    return evaluate_samples(model, data, options.split, options.draws or DRAWN, extractor, options.seed, cures)
+    return evaluate_samples(model, data, options.split, options.draws or DRAWN, extractor, options.seed, cures, game=game)
 
 
 def _model(options: Namespace) -> LatentVariableModel:

@@ -8,10 +8,11 @@ from torch import Tensor
 from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
+from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.compared import compared
 from uncollapse.evaluation.features import Extractor, Pixels
 from uncollapse.evaluation.two_samples import memorisation
-from uncollapse.gan import diagnose
+from uncollapse.gan import GAN, CriticEvidence, diagnose
 
 DRAWN = 2500  # draws and observations, of PacGAN's protocol
 NEAREST = 1000  # draws whose nearest training observation is looked for
@@ -27,6 +28,7 @@ def evaluate_samples(
     seed: int = 0,
     remedies: list[str] | None = None,
     quick: bool = False,
+    game: GAN | None = None,
 ) -> dict[str, Any]:
     """Quality and diversity of a model's draws, beside as many held-out observations, by the names of summary.json.
 
@@ -41,6 +43,7 @@ def evaluate_samples(
         seed: Of all draws; the caller's random state is left as it was.
         remedies: What to try where modes are missing.
         quick: The diagnosis alone.
+        game: The game that the model was trained in, whose critic adds evidence on observations of the split.
 
     Returns:
         Plain values, of `n_samples` draws over `features` where no `_n` or `_pairs` beside says otherwise; `_data` are the
@@ -62,7 +65,7 @@ def evaluate_samples(
         noise.seed_step(seed, 0)
         real = source.batch(source.some(min(draws, len(source))))
         fake = drawn(model, len(real))
-        seen = diagnose(fake, real, data.modes, remedies=remedies)
+        seen = diagnose(fake, real, data.modes, None if game is None else heard(game, real), remedies=remedies)
         found = {k: v for k, v in seen.as_dict().items() if k != "n"} | {"remedies": seen.remedies, "n_samples": len(fake)}
         if quick or not fake.isfinite().all():
             return found | {"split": split, "data": data.name}
@@ -76,6 +79,13 @@ def evaluate_samples(
 def drawn(model: LatentVariableModel, n: int, chunk: int = 1000) -> Tensor:
     """n draws [n, *shape], some at a time."""
     return torch.cat([model.sample(min(chunk, n - i)) for i in range(0, n, chunk)])
+
+
+def heard(game: GAN, real: Tensor) -> CriticEvidence | None:
+    """What the game's critic says of whole packs of observations and as many draws; None of less than one pack."""
+    n = min(len(real), game.diagnosed) // game.critic.pack * game.critic.pack
+    with evaluating(game):
+        return game.hear(real[:n], game.model.draws(n, real)) if n else None
 
 
 def copied(fake: Tensor, train: Tensor, heldout: Tensor, seed: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
 from uncollapse.gan import ImplicitModel
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
 from uncollapse.training.fit import fit
+from uncollapse.training.game import load_game
 from uncollapse.training.kept import keep
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.loop import Fitted
@@ -122,7 +123,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
         seen = evaluate(model, data, "valid", samples, examples=examples, recipe=again)
     elif isinstance(model, LatentVariableModel):
         cures = recipe.procedure(model).objective.remedies(again)
-        seen = evaluate_samples(model, data, "valid", remedies=cures, quick=True)
+        seen = evaluate_samples(model, data, "valid", remedies=cures, quick=True, game=load_game(out, model, data))
     return {
         **seen,
         "steps": fitted.step,
