@@ -222,7 +222,7 @@ def test_kid_refusals() -> None:
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.5, 0.3), (1.5, 10.0)])
 def test_prdc_is_that_of_prdc(monkeypatch, capsys, k: int, numbers: int, scale: float, shift: float) -> None:
     theirs = pytest.importorskip("prdc")
-    monkeypatch.setattr("uncollapse.divergences.neighbours.NUMBERS", numbers)
+    monkeypatch.setattr("uncollapse.divergences.samples.BUDGET", numbers)
     x, y = torch.randn(150, 4), scale * torch.randn(200, 4)
     y[:, 0] += shift
     expected = theirs.compute_prdc(real_features=x.numpy(), fake_features=y.numpy(), nearest_k=k)

@@ -1,14 +1,11 @@
 """Precision, recall, density and coverage: do samples lie where data lie, and data where samples do."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from uncollapse.divergences.samples import admit, double
-
-NUMBERS = 2**24  # distances at a time
+from uncollapse.divergences.samples import admit, blocks, double
 
 
 class PRDC(NamedTuple):
@@ -34,7 +31,7 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
     ball: one among the data lifts precision, which density weighs by 1 / k; one among the samples lifts recall, and coverage
     never looks at balls of samples. Between equal distributions coverage is about :math:`1 - 2^{-k}` where N = M.
 
-    Distances are in float64, `NUMBERS` of them at a time.
+    Distances are in float64.
 
     Args:
         real: Features of data x [N, D].
@@ -57,43 +54,21 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
     admit(real, fake)
     if k < 1 or min(len(real), len(fake)) <= k:
         raise ValueError(f"expected k of at least 1 and more than k={k} features of each, came {len(real)} and {len(fake)}")
-    x, y = _centred(real, fake)
+    x, y = double(real), double(fake)
     around_x, around_y = _radii(x, k), _radii(y, k)
     inside, near = 0, 0
     recalled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     covered = recalled.clone()
-    for rows, squares in _blocks(y, x):
-        inside_x = squares <= around_x
+    for start, distances in blocks(y, x):
+        inside_x = distances <= around_x
         near += int(inside_x.any(1).sum())
         inside += int(inside_x.sum())
         covered |= inside_x.any(0)
-        recalled |= (squares <= around_y[rows, None]).any(0)
+        recalled |= (distances <= around_y[start : start + len(distances), None]).any(0)
     m = len(y)
     return PRDC(near / m, float(recalled.double().mean()), inside / (k * m), float(covered.double().mean()))
 
 
-def _centred(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """In float64, about the mean of the data: distances stay, and less cancels in them."""
-    x, y = double(real), double(fake)
-    mean = x.mean(0)
-    return x - mean, y - mean
-
-
 def _radii(x: Tensor, k: int) -> Tensor:
-    """The squared distance of each point's k-th neighbour [N]; the nearest of all is the point itself."""
-    return torch.cat([squares.kthvalue(k + 1, -1).values for _, squares in _blocks(x, x)])
-
-
-def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Squared distances of some rows of x [n, D] to all of y [m, D], and which rows they are."""
-    size = max(1, NUMBERS // len(y))
-    for start in range(0, len(x), size):
-        rows = slice(start, start + size)
-        yield rows, _squares(x[rows], y)
-
-
-def _squares(x: Tensor, y: Tensor) -> Tensor:
-    """|x|² + |y|² - 2 x·y; what rounding cannot tell from 0 is 0, so that equal points are."""
-    scale = x.square().sum(-1, keepdim=True) + y.square().sum(-1)
-    squares = torch.addmm(scale, x, y.T, alpha=-2)
-    return squares.masked_fill_(squares < 64 * torch.finfo(x.dtype).eps * scale, 0)
+    """The distance of each point's k-th neighbour [N]; the nearest of all is the point itself."""
+    return torch.cat([distances.kthvalue(k + 1, -1).values for _, distances in blocks(x, x)])

@@ -12,7 +12,8 @@ NARROW = 16  # dimensions up to which distances are taken by differences; matrix
 def blocks(x: Tensor, y: Tensor, width: int = 0) -> Iterator[tuple[int, Tensor]]:
     """Distances of all pairs, some rows of x at a time: where they start, and [rows, m].
 
-    Beyond 16 dimensions equal rows may seem apart, by about 1e-7 of their distance from the mean of y.
+    Equal rows are at 0. Beyond 16 dimensions so are those that rounding cannot tell apart, by about 1e-7 of their distance from
+    the mean of y.
 
     Args:
         x: Rows [n, D], float64.
@@ -24,9 +25,17 @@ def blocks(x: Tensor, y: Tensor, width: int = 0) -> Iterator[tuple[int, Tensor]]
         [(0, [2, 7]), (2, [2, 7]), (4, [1, 7])]
     """
     rows, mean = max(1, BUDGET // max(len(y), width)), y.mean(0)
-    mode = "donot_use_mm_for_euclid_dist" if x.shape[1] <= NARROW else "use_mm_for_euclid_dist"
     for start in range(0, len(x), rows):
-        yield start, torch.cdist(x[start : start + rows] - mean, y - mean, compute_mode=mode)
+        yield start, _distances(x[start : start + rows] - mean, y - mean)
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """By differences, or by |x|² + |y|² - 2 x·y where that is many times faster; what drowns in its rounding is 0."""
+    if x.shape[1] <= NARROW:
+        return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    scale = x.square().sum(-1, keepdim=True) + y.square().sum(-1)
+    squares = torch.addmm(scale, x, y.T, alpha=-2)
+    return squares.masked_fill_(squares < 64 * torch.finfo(x.dtype).eps * scale, 0).sqrt_()
 
 
 def flat(*samples: Tensor, least: int = 2) -> tuple[Tensor, ...]:

@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from uncollapse.data import Data, Source, fetch, load
+from uncollapse.evaluation.features import weights_hash
 
 LEAST = 0.985
 """Share of the test digits that a classifier must get right, or it is refused."""
@@ -95,7 +96,7 @@ class Classifier(nn.Module):
     def __init__(self, network: DigitClassifier, accuracy: float):
         super().__init__()
         self.network, self.accuracy = network.eval().requires_grad_(False), accuracy
-        self.sha256 = _hash(network)
+        self.sha256 = weights_hash(network)
 
     def __repr__(self) -> str:
         return f"Classifier(accuracy {self.accuracy:.4f}, sha256 {self.sha256[:12]})"
@@ -190,14 +191,6 @@ def _admitted(classifier: Classifier) -> Classifier:
             f"{classifier.accuracy:.2%}; write another seed"
         )
     return classifier
-
-
-def _hash(network: nn.Module) -> str:
-    """Of all names and weights, wherever they lie."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _write(classifier: Classifier, path: Path) -> None:

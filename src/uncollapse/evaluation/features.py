@@ -144,12 +144,8 @@ class FeatureNetwork(Extractor):
 
     @property
     def sha256(self) -> str:
-        """Of names, shapes and values of all parameters and buffers, whatever device they are on."""
-        found = hashlib.sha256()
-        for name, value in self.module.state_dict().items():
-            found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-        return found.hexdigest()
+        """Of the module's `weights_hash`."""
+        return weights_hash(self.module)
 
 
 class Inception(Extractor):
@@ -191,6 +187,22 @@ class Inception(Extractor):
     def sha256(self) -> str:
         """Of the published file."""
         return WEIGHTS.sha256
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 of the names and values of all parameters and buffers, in the order of the names, whatever device they are on.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> module = nn.Linear(2, 1)
+        >>> weights_hash(module) == weights_hash(nn.Linear(2, 1)), len(weights_hash(module))
+        (False, 64)
+    """
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def coloured(images: Tensor, side: int, antialias: bool) -> Tensor:

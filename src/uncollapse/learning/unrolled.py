@@ -10,7 +10,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from uncollapse.learning.games import Alternating
 from uncollapse.learning.objective import Logged, Objective
 
-Moments = dict[str, Tensor]
+State = dict[str, Tensor]
 """An optimiser's state of one parameter."""
 
 
@@ -70,7 +70,7 @@ class Unrolled(Alternating):
         names = {id(p): name for name, p in judgement.named_parameters()}
         real, fake = self.players.pairs(x)
         now: list[Tensor] = [p.detach().requires_grad_() for p in parameters]
-        moments: list[Moments] = [dict(optimizer.state.get(p, {})) for p in parameters]
+        moments: list[State] = [dict(optimizer.state.get(p, {})) for p in parameters]
         for _ in range(self.unroll):
             given = {names[id(p)]: value for p, value in zip(parameters, now, strict=True)}
             bound, _ = functional_call(judgement, given, (real, fake, t))
@@ -80,8 +80,8 @@ class Unrolled(Alternating):
 
 
 def moved(
-    optimizer: Optimizer, parameters: list[nn.Parameter], values: list[Tensor], gradients: list[Tensor], moments: list[Moments]
-) -> tuple[list[Tensor], list[Moments]]:
+    optimizer: Optimizer, parameters: list[nn.Parameter], values: list[Tensor], gradients: list[Tensor], moments: list[State]
+) -> tuple[list[Tensor], list[State]]:
     """One step of an optimiser's rule as a function: where `values` go, and its state after; nothing of its own is touched.
 
     Args:
@@ -108,7 +108,7 @@ def moved(
     return [value for value, _ in stepped], [state for _, state in stepped]
 
 
-def _adam(value: Tensor, gradient: Tensor, state: Moments, group: dict[str, Any], decoupled: bool) -> tuple[Tensor, Moments]:
+def _adam(value: Tensor, gradient: Tensor, state: State, group: dict[str, Any], decoupled: bool) -> tuple[Tensor, State]:
     rate, (b1, b2), decay = group["lr"], group["betas"], group["weight_decay"]
     if decay:
         gradient, value = (gradient, value * (1 - rate * decay)) if decoupled else (gradient + decay * value, value)
@@ -120,7 +120,7 @@ def _adam(value: Tensor, gradient: Tensor, state: Moments, group: dict[str, Any]
     return value - rate / (1 - b1**n) * m / (spread + group["eps"]), {"step": n, "exp_avg": m, "exp_avg_sq": v}
 
 
-def _sgd(value: Tensor, gradient: Tensor, state: Moments, group: dict[str, Any], decoupled: bool) -> tuple[Tensor, Moments]:
+def _sgd(value: Tensor, gradient: Tensor, state: State, group: dict[str, Any], decoupled: bool) -> tuple[Tensor, State]:
     if group["weight_decay"]:
         gradient = gradient + group["weight_decay"] * value
     if group["momentum"]:
