@@ -88,12 +88,14 @@ def test_packs_are_judged_together() -> None:
     assert four.gradient_real == pytest.approx(2.0) and four.divergence > 2 * one.divergence
 
 
+@pytest.mark.parametrize("gradients", [True, False])
 @pytest.mark.parametrize("name", sorted(IMPLICIT_OBJECTIVES))
-def test_every_game_tells_its_evidence(name: str) -> None:
-    """The look of each objective holds the critic's numbers, whatever it sees, without a gradient at hand or left behind."""
+def test_every_game_tells_its_evidence(name: str, gradients: bool) -> None:
+    """The look of each objective holds the critic's numbers, whatever it sees, where gradients are kept as where they are not,
+    and leaves none behind."""
     objective = IMPLICIT_OBJECTIVES[name](implicit_model(name))
     x = torch.randn(40, *objective.model.likelihood.shape)
-    with torch.no_grad():
+    with torch.set_grad_enabled(gradients):
         seen = objective.look(x)
     assert {"critic_accuracy", "critic_gradient_real", "critic_divergence", "critic_divergence_of", "near_pairs"} < seen.keys()
     assert isinstance(objective, GAN) and all(p.grad is None for p in objective.parameters())

@@ -10,7 +10,7 @@ from uncollapse.distributions import Mixture, Normal, Recurrent, Uniform, poster
 from uncollapse.distributions.likelihoods import Bernoulli, Gaussian
 from uncollapse.evaluation.numbers import measures, number
 from uncollapse.networks import MLP
-from uncollapse.report import curves, figures
+from uncollapse.report import curves, figures, game
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.report.traversals import move, traversals
 from uncollapse.vae import VAE
@@ -51,6 +51,14 @@ def test_units_are_sorted_by_their_last_divergence():
     assert [text.get_text() for text in heat.get_yticklabels()] == ["z₂", "z₁", "z₀", "z₃"]
     assert [bar.get_height() for bar in bars.patches] == [3.0, 2.0, 0.1, 0.0]
     assert np.allclose(heat.collections[0].get_array(), [[4, 3], [1, 2], [0.1, 0.1], [0, 0]])
+
+
+def test_the_gradients_of_a_critic_over_time():
+    valid = [{"step": t, "critic_gradient_real": 1.0, "critic_gradient_fake": t / 10} for t in (10, 20)]
+    ax = game.gradients(valid).axes[0]
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[1.0, 1.0], [1.0, 2.0]]
+    with pytest.raises(NotDrawn, match="no gradient of the critic yet"):
+        game.gradients([{"step": 10, "coverage": 0.5}])
 
 
 def test_a_divergence_without_parts_is_said():

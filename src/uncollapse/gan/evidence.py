@@ -104,7 +104,7 @@ def slope(critic: Critic, things: Things) -> float:
         5.0
     """
     n = max(1, SLOPES // critic.pack) * critic.pack
-    x, *rest = (thing[:n] for thing in things)
+    x, *rest = (thing.detach()[:n] for thing in things)
     judged = Judged.by(lambda seen: critic(*seen, *rest), (x,))
     with torch.enable_grad():
         squares = judged.squared_gradient()
