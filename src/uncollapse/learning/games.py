@@ -76,6 +76,11 @@ class TwoPlayer(Objective):
     def pairs(self, x: Tensor) -> tuple[Things, Things]:
         """What the critic is to tell apart, of a batch x [B, *shape]: the real things and the fakes."""
 
+    def passes(self, x: Tensor, t: Tensor) -> None:
+        for things in self.pairs(x):
+            self.critic(*things, t=t)
+        super().passes(x, t)
+
     def schedules(self) -> Iterator[Schedule]:
         yield from super().schedules()
         yield self.critic.noise

@@ -64,6 +64,10 @@ class Objective(Part, nn.Module, ABC):
             ValueError: If it cannot learn from such batches.
         """
 
+    def passes(self, x: Tensor, t: Tensor) -> None:
+        """A batch x [B, *shape] through all that keeps running statistics, as in a step of the training."""
+        self(x, t)
+
     def look(self, x: Tensor) -> dict[str, Any]:
         """What the diagnosis sees on held-out observations x [N, *shape], without its remedies; nothing where there is none."""
         return {}

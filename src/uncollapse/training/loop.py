@@ -20,11 +20,14 @@ from uncollapse.training.kept import Kept
 from uncollapse.training.log import Line, Log, Meter, Observer, plain
 from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
 from uncollapse.training.settings import Machine, Training
+from uncollapse.training.statistics import has_statistics, settled
 from uncollapse.training.update import OptimizerFactory, Update
 
 EARLY, LOOKED = 4, 256  # in how many parts early looks cut the steps up to the first validation, and at how many observations
 SOON = 50  # steps before which, and between which, none is worth its time
 START = 2**40 + 1  # the step of what is drawn before the first one
+PASSES = 50  # training batches by which averaged weights come to statistics of their own
+SETTLING = 2**40 + 2  # the step whose rows and noise these are
 VALIDATION = 2**40  # the step whose noise every validation uses, so that two of them differ in the weights alone
 
 
@@ -79,6 +82,7 @@ class Loop:
         if not self.updates:
             raise ValueError(f"expected {type(procedure).__name__}.connect to ask for an update; call update(parameters) in it")
         procedure.draw = self._further
+        self.settles = bool(training.ema) and has_statistics(procedure.objective)
         self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
         self.log = Log(
             out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else []
@@ -192,11 +196,16 @@ class Loop:
 
     @contextmanager
     def _averaged(self) -> Iterator[Source]:
-        """Within it the model is in eval mode with its averaged weights, and noise is that of validations; the data for it."""
-        self.procedure.objective.eval()
-        with ExitStack() as averaged, noise.sharing(None):
+        """Within it the model is in eval mode with its averaged weights and statistics of theirs, and noise is that of
+        validations; the data for it."""
+        objective = self.procedure.objective.eval()
+        with ExitStack() as averaged:
             for update in self.updates:
                 averaged.enter_context(update.averaged())
+            if self.settles:
+                noise.seed_step(self.training.seed, SETTLING)
+                averaged.enter_context(settled(objective, (self._further() for _ in range(PASSES)), self.t))
+            averaged.enter_context(noise.sharing(None))
             noise.seed_step(self.training.seed, VALIDATION)
             yield self.data.valid
         self.procedure.objective.train()
