@@ -184,7 +184,7 @@ class Alternating(Procedure):
         """One step of the critic; returns what it said before it."""
         if self.criticise is None:
             raise RuntimeError("a procedure learns within fit(procedure, data); call that")
-        with torch.no_grad():
+        with torch.no_grad(), self.autocast():
             real, fake = self.players.pairs(x)
         bound, logged = self.judgement(real, fake, t)
         self.criticise(-bound.mean())

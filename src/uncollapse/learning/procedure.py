@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -41,6 +42,7 @@ class Procedure(Part, ABC):
         self.forward: nn.Module = objective
         self.update: Update | None = None
         self.draw: Callable[[], Tensor] | None = None
+        self.autocast: Callable[[], AbstractContextManager[None]] = nullcontext  # for what is computed beside `forward`
 
     def further(self) -> Tensor:
         """A further batch of the training data, drawn at random within a step; the training sets where from.

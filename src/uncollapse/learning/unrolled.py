@@ -68,7 +68,8 @@ class Unrolled(Alternating):
         optimizer: Optimizer = update.optimizer
         judgement, parameters = self.players.judgement, list(self.players.critic.parameters())
         names = {id(p): name for name, p in judgement.named_parameters()}
-        real, fake = self.players.pairs(x)
+        with self.autocast():
+            real, fake = self.players.pairs(x)
         now: list[Tensor] = [p.detach().requires_grad_() for p in parameters]
         moments: list[State] = [dict(optimizer.state.get(p, {})) for p in parameters]
         for _ in range(self.unroll):

@@ -81,7 +81,7 @@ class Loop:
         procedure.connect(wrapper(self.accelerator, machine), self._make_update)
         if not self.updates:
             raise ValueError(f"expected {type(procedure).__name__}.connect to ask for an update; call update(parameters) in it")
-        procedure.draw = self._further
+        procedure.draw, procedure.autocast = self._further, self.accelerator.autocast
         self.settles = bool(training.ema) and has_statistics(procedure.objective)
         self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
         self.log = Log(
