@@ -70,6 +70,17 @@ def test_two_processes_see_the_whole_batch(tmp_path: Path) -> None:
             torch.testing.assert_close(value, other, rtol=1e-12, atol=1e-12)
 
 
+def test_moments_over_processes_are_not_rounded_to_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What several processes compute of inputs in bf16 is in bf16 as torch's own is, by moments in float32, to 1e-6."""
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 1)
+    monkeypatch.setattr("uncollapse.networks.batchnorm._mean", lambda moment: moment)
+    x, one, other = (torch.randn(500, 2) + 30).bfloat16(), BatchNorm(2), BatchNorm(2)
+    y = one._over_processes(x)
+    assert y.dtype == other(x).dtype == torch.bfloat16
+    torch.testing.assert_close(one.running_mean, other.running_mean, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(one.running_variance, other.running_variance, rtol=1e-6, atol=1e-6)
+
+
 def test_a_batch_that_is_not_finite_leaves_no_trace() -> None:
     """The feature that was broken keeps its running averages, the others move."""
     layer, x = BatchNorm(2), torch.randn(10, 2) + 4

@@ -59,7 +59,8 @@ class BatchNorm(nn.Module):
         return y
 
     def _over_processes(self, x: Tensor) -> Tensor:
-        """The same by the moments of the processes' equal shares."""
+        """The same by the moments of the processes' equal shares, in the type of the weights whatever that of x."""
+        given, x = x.dtype, x.to(self.weight.dtype)
         shape, dims = [1, -1, *[1] * (x.dim() - 2)], [d for d in range(x.dim()) if d != 1]
         mean = _mean(x.mean(dims))
         variance = _mean((x - mean.reshape(shape)).square().mean(dims))
@@ -67,7 +68,7 @@ class BatchNorm(nn.Module):
         for_keeps = (mean.detach(), variance.detach() * n / max(1, n - 1))
         self._keep(*(old.lerp(new.to(old), self.momentum) for old, new in zip(self._running(), for_keeps, strict=True)))
         scale = self.weight * (variance + self.epsilon).rsqrt()
-        return (x - mean.reshape(shape)) * scale.reshape(shape) + self.bias.reshape(shape)
+        return ((x - mean.reshape(shape)) * scale.reshape(shape) + self.bias.reshape(shape)).to(given)
 
     def _running(self) -> tuple[Tensor, Tensor]:
         return self.running_mean, self.running_variance
