@@ -139,7 +139,7 @@ def data(options: Namespace) -> None:
 def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick: bool = False) -> dict[str, Any]:
     """What can be said of a model by its draws, and the remedies for the recipe that it was trained with."""
     recipe = str(options.run / "config.yaml")
-    cures = Recipe.read(recipe).procedure(model).objective.remedies(recipe) if Path(recipe).exists() else None
+    cures = Recipe.read(recipe).procedure(model).remedies(recipe) if Path(recipe).exists() else None
     game = None if options.data else load_game(options.run, model, data)
     if quick:
         return evaluate_samples(model, data, options.split, remedies=cures, quick=True, game=game)

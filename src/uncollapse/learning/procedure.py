@@ -62,6 +62,11 @@ class Procedure(Part, ABC):
         """Take over what `state` gave."""
         return
 
+    def remedies(self, recipe: str) -> list[str]:
+        """What to try against a collapse, as commands that train this recipe: the objective's, but this very procedure."""
+        mine = f"--procedure {type(self).__name__} "
+        return [remedy for remedy in self.objective.remedies(recipe) if mine not in remedy]
+
     def complaint(self, values: dict[str, float]) -> str | None:
         """What is wrong with a line of the log, in words, so that the training stops; None: nothing."""
         return None

@@ -240,7 +240,7 @@ class Loop:
         if not looks or warned or not lasts(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
             return
         config = None if self.out is None else self.out / "config.yaml"
-        cures = self.procedure.objective.remedies(str(config) if config and config.exists() else self.procedure.objective.usual)
+        cures = self.procedure.remedies(str(config) if config and config.exists() else self.procedure.objective.usual)
         words = {name: line[name] for name in ("step", "seconds", "verdict", "reason")}
         self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
 

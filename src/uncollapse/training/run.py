@@ -122,7 +122,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
         samples, examples = glance(model)
         seen = evaluate(model, data, "valid", samples, examples=examples, recipe=again)
     elif isinstance(model, LatentVariableModel):
-        cures = recipe.procedure(model).objective.remedies(again)
+        cures = recipe.procedure(model).remedies(again)
         seen = evaluate_samples(model, data, "valid", remedies=cures, quick=True, game=load_game(out, model, data))
     return {
         **seen,
