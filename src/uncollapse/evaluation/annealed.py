@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import chain
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Size, Tensor
@@ -17,7 +17,6 @@ from uncollapse.evaluation.annealing import Annealing
 from uncollapse.evaluation.likelihood import width
 from uncollapse.evaluation.paths import Path, Run, admit, check, run, table
 from uncollapse.evaluation.proposals import FromPrior, Proposal
-from uncollapse.vae import VAE
 
 UP, DOWN, SIMULATED = range(3)  # steps of the seed
 
@@ -237,7 +236,7 @@ class _Sampler:
         admit(model, self.start)
         self.like = next(chain(model.parameters(), model.buffers()), torch.empty(()))
         budget = budget or (2**21 if self.like.device.type == "cpu" else 2**26)
-        self.rows = max(1, budget // width(cast(VAE, model)))
+        self.rows = max(1, budget // width(model))
 
     def found(self, x: Tensor, z: Tensor | None = None) -> Annealed:
         """What there is to say of x [B, *shape], from above where the z [B, L] that made it are given."""

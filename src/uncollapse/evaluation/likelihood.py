@@ -12,7 +12,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import bits_per_dim, draw
+from uncollapse.distributions import LatentVariableModel, bits_per_dim, draw
 from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.proposals import FromPosterior, Matched, Proposal, Widened, natural
 from uncollapse.memory import keep_pages
@@ -201,7 +201,7 @@ def _admit(model: VAE, k: int, budget: int | None, proposal: Proposal) -> None:
         )
 
 
-def width(model: VAE) -> int:
+def width(model: LatentVariableModel) -> int:
     """How many numbers the decoder gives for one latent, or holds at once where a part of it states that as its `width`."""
     parts = list(model.likelihood.modules())
     given = [part.output.numel() for part in parts if isinstance(part, Network)]
