@@ -16,7 +16,9 @@ from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.extractors import extractor_of
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
 from uncollapse.evaluation.frechet import Moments, fid
+from uncollapse.evaluation.held_out import decoder_evaluations, evaluate_annealed
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
+from uncollapse.evaluation.observation import ObservationNoise, Observed, choose_noise, observed
 from uncollapse.evaluation.parzen import Parzen, kde
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
 from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid, kid_interval
@@ -44,6 +46,8 @@ __all__ = [
     "LinearLadder",
     "Matched",
     "Moments",
+    "ObservationNoise",
+    "Observed",
     "Parzen",
     "Pixels",
     "Proposal",
@@ -51,12 +55,15 @@ __all__ = [
     "Widened",
     "ais",
     "bracket",
+    "choose_noise",
     "classifier_test",
+    "decoder_evaluations",
     "digit_classifier",
     "diversity_ms_ssim",
     "duplicates",
     "energy_distance",
     "evaluate",
+    "evaluate_annealed",
     "evaluate_samples",
     "extractor_of",
     "fid",
@@ -71,6 +78,7 @@ __all__ = [
     "ms_ssim",
     "natural",
     "nearest_neighbours",
+    "observed",
     "prdc",
     "reverse",
     "stacked_modes",

@@ -138,6 +138,17 @@ class Annealing(Part):
         if self.adapt not in ("first", "along", "never"):
             raise ValueError(f"adapt is 'first', 'along' or 'never', came {self.adapt!r}")
 
+    @property
+    def evaluations(self) -> int:
+        """How often a chain's run evaluates the decoder, nearly always with its gradient, adaptation included.
+
+        Example:
+            >>> Annealing().evaluations, Annealing(adapt="never").evaluations
+            (13180, 10990)
+        """
+        first = self.preliminary().evaluations if self.adapt == "first" and self.temperatures > 1 else 0
+        return (self.temperatures - 1) * (self.leapfrogs + 1) + 1 + first
+
     def jittered(self, step_size: Tensor, z: Tensor) -> Tensor:
         """The step of each proposal from ε [B], for chains at z [K, B, L]: [K, B, 1]."""
         u = noise.uniform(z.shape[:-1], z, batch=-1)

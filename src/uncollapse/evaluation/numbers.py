@@ -34,6 +34,21 @@ MEASURES = {
         "Its error from finitely many samples", "nats", "what more importance samples would take away"
     ),
     "effective_sample_size": Quantity("Effective sample size", "samples", "how many of the importance samples count"),
+    "ais": Quantity(
+        "Log-likelihood, annealed",
+        "nats",
+        "lower bound by AIS on log p(x) of one observation; higher is better",
+        "AIS",
+    ),
+    "ais_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
+    "bracket_lower": Quantity("Bracket of simulated data, lower", "nats", "lower bound on log p(x) of what the model made"),
+    "bracket_lower_standard_error": Quantity("Its standard error", "nats"),
+    "bracket_upper": Quantity("Bracket of simulated data, upper", "nats", "upper bound on log p(x) of the same"),
+    "bracket_upper_standard_error": Quantity("Its standard error", "nats"),
+    "bracket_gap": Quantity("Width of the bracket", "nats", "what both bounds together may be off on simulated data", "gap"),
+    "bracket_gap_standard_error": Quantity("Its standard error", "nats"),
+    "acceptance": Quantity("Acceptance", "", "share of the chains' proposals that were taken; 0.65 is aimed at"),
+    "effective_chains": Quantity("Effective chains", "chains", "how many of an observation's chains count"),
     "bits_per_dim": Quantity(
         "Bits per dimension", "bits/dim", "the negative log-likelihood by dimension of the data; lower is better"
     ),
@@ -105,6 +120,12 @@ FACTS = {
     "ms_ssim_pairs": Quantity("Pairs of MS-SSIM"),
     "features": Quantity("Features", None),
     "n_importance_samples": Quantity("Importance samples"),
+    "n_simulated": Quantity("Simulated observations"),
+    "chains": Quantity("Annealed chains"),
+    "temperatures": Quantity("Temperatures"),
+    "observation_noise": Quantity("Observation noise"),
+    "observation_noise_from": Quantity("Its origin", None),
+    "density_of": Quantity("Density of", None),
     "parameters": Quantity("Parameters"),
     "steps": Quantity("Training steps"),
     "seconds": Quantity("Training time", "s"),
@@ -120,6 +141,10 @@ QUANTITIES = {name: quantity for name, quantity in (MEASURES | FACTS).items() if
 
 BESIDE = {
     "nll_standard_error": "nll",
+    "ais_standard_error": "ais",
+    "bracket_lower_standard_error": "bracket_lower",
+    "bracket_upper_standard_error": "bracket_upper",
+    "bracket_gap_standard_error": "bracket_gap",
     "mutual_information_ceiling": "mutual_information",
     "latent_units": "active_units",
     "known_modes": "modes",
@@ -134,6 +159,9 @@ BESIDE = {
     "classifier_p": "classifier_accuracy",
 }
 """Measures that are told in the line of another one, where there is one."""
+
+TEXTS = ("density_of", "observation_noise_from")
+"""Words without which a number beside them says little: the console tells them too."""
 
 ELSEWHERE = {
     "verdict",
@@ -185,8 +213,8 @@ def measures(summary: Summary) -> list[Number]:
 def _measure(name: str, summary: Summary) -> Number:
     label, unit, meaning, _ = MEASURES[name]
     value = number(summary[name])
-    if summary.get(f"{name}_standard_error") is not None:
-        value = _with_error(float(summary[name]), float(summary[f"{name}_standard_error"]))
+    if (error := _error(name, summary)) is not None:
+        value = _with_error(float(summary[name]), error)
     match name:
         case "active_units" if summary.get("latent_units") is not None:
             unit = f"of {number(summary['latent_units'])}"
@@ -203,6 +231,12 @@ def _measure(name: str, summary: Summary) -> Number:
         case "mutual_information" if summary.get("mutual_information_ceiling") is not None:
             meaning += f" (this estimate is at most {number(summary['mutual_information_ceiling'])})"
     return Number(label, value, unit or "", meaning)
+
+
+def _error(name: str, summary: Summary) -> float | None:
+    """The standard error of a measure, where it is known."""
+    error = summary.get(f"{name}_standard_error")
+    return None if error is None else float(error)
 
 
 def _with_error(value: float, error: float) -> str:
