@@ -41,6 +41,18 @@ def positive(text: str) -> int:
     return number
 
 
+def several(text: str) -> int:
+    """A whole number of at least 2, so that there is a standard error.
+
+    Example:
+        >>> several("2")
+        2
+    """
+    if positive(text) < 2:
+        raise ArgumentTypeError(f"expected at least 2, for a standard error, came {text}")
+    return positive(text)
+
+
 def _run(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder that `uncollapse train` wrote")
     parser.add_argument(
@@ -66,21 +78,22 @@ FEATURES = ["pixels", "digits", "inception"]  # the names of evaluation/extracto
 
 
 def _evaluate(parser: ArgumentParser) -> None:
+    """Defaults that are None here are filled in by cli/kinds.py: it refuses what is given and means nothing."""
     _run(parser)
     _split(parser)
-    parser.add_argument(
-        "--samples", type=positive, default=1000, metavar="K", help="importance samples each (default: %(default)s)"
-    )
+    parser.add_argument("--samples", type=positive, metavar="K", help="importance samples each (default: 1000)")
     parser.add_argument(
         "--proposal",
         choices=["posterior", "widened", "prior", "matched"],
-        help="where they come from (default: posterior; matched, a Gaussian with its moments, where it has no density)",
+        help="where they come from (default: posterior; matched, a Gaussian with its moments, where it has no density), or "
+        "where annealed chains start (default: prior)",
     )
+    parser.add_argument("--widen", type=float, metavar="F", help="factor of --proposal widened and matched (default: 1.2)")
     parser.add_argument(
-        "--widen", type=float, default=1.2, metavar="F", help="factor of --proposal widened and matched (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--examples", type=positive, metavar="N", help="only N of the split, at random and always the same ones"
+        "--examples",
+        type=positive,
+        metavar="N",
+        help="only N of the split, at random and always the same ones (default: all; 100 with --annealed)",
     )
     parser.add_argument(
         "--draws", type=positive, metavar="N", help="quality and diversity of N draws (default: 2500 of a GAN, none of a VAE)"
@@ -88,12 +101,29 @@ def _evaluate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--features",
         choices=FEATURES,
-        default="pixels",
         help="what FID, recall and the like are taken over: pixels, this project's classifier of digits, Inception-v3 "
-        "(default: %(default)s)",
+        "(default: pixels)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    _chains(parser)
     _json(parser)
+
+
+def _chains(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--annealed", action="store_true", help="log p(x) by annealed importance sampling instead, of a VAE or a GAN"
+    )
+    parser.add_argument("--chains", type=positive, metavar="K", help="annealed chains for each observation (default: 16)")
+    parser.add_argument("--temperatures", type=positive, metavar="T", help="temperatures of a chain (default: 1000)")
+    parser.add_argument(
+        "--simulated", type=several, metavar="N", help="also bounds from both sides, on N observations that the model makes"
+    )
+    parser.add_argument(
+        "--observation-noise",
+        type=float,
+        metavar="S",
+        help="standard deviation that gives a generator a density (default: chosen on the validation split)",
+    )
 
 
 def _diagnose(parser: ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from uncollapse.evaluation.numbers import QUANTITIES
+from uncollapse.evaluation.numbers import QUANTITIES, TEXTS
 from uncollapse.report import split_remedy
 from uncollapse.report.rows import cells, columns
 from uncollapse.training.bench import Found
@@ -52,6 +52,9 @@ def numbers(summary: dict[str, Any]) -> Table:
     for name, quantity in QUANTITIES.items():
         if summary.get(name) is not None:
             table.add_row(name, f"{shown(summary[name])} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
+    for name in TEXTS:
+        if summary.get(name) is not None:
+            table.add_row(name, escape(str(summary[name])))
     return table
 
 

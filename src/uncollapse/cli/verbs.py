@@ -10,21 +10,14 @@ from rich.console import Console
 from torch import Tensor
 
 from uncollapse import noise
+from uncollapse.cli.kinds import by_chains, proposal, settle
 from uncollapse.cli.tables import show, side_by_side
 from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
 from uncollapse.data import names as data_names
 from uncollapse.distributions import LatentVariableModel
-from uncollapse.evaluation import (
-    FromPosterior,
-    FromPrior,
-    Matched,
-    Proposal,
-    Widened,
-    evaluate_samples,
-    extractor_of,
-)
 from uncollapse.evaluation import evaluate as evaluation
+from uncollapse.evaluation import evaluate_samples, extractor_of
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.report import save_samples
 from uncollapse.training.fit import admit
@@ -41,22 +34,17 @@ console = Console()
 
 
 def evaluate(options: Namespace) -> None:
-    """Held-out log-likelihood with its standard error, ELBO and diagnosis."""
+    """Held-out log-likelihood with its standard error, ELBO and diagnosis; by annealed chains where asked for."""
     model, data = _opened(options)
+    settle(options, model)
+    if options.annealed:
+        _print(options, by_chains(options, model, data))
+        return
     if not isinstance(model, VAE):
         _print(options, _by_draws(options, model, data))
         return
-    proposals: dict[str | None, Proposal | None] = {
-        None: None,
-        "posterior": FromPosterior(),
-        "widened": Widened(options.widen),
-        "prior": FromPrior(),
-        "matched": Matched(options.widen),
-    }
     recipe = str(options.run / "config.yaml")
-    found = evaluation(
-        model, data, options.split, options.samples, proposals[options.proposal], options.examples, options.seed, recipe
-    )
+    found = evaluation(model, data, options.split, options.samples, proposal(options), options.examples, options.seed, recipe)
     if options.draws is not None:
         seen = _by_draws(options, model, data)
         found |= {name: value for name, value in seen.items() if name not in found}

@@ -1,0 +1,102 @@
+"""What the options of `evaluate` mean for which kind of model, and the likelihood by annealed chains."""
+
+import sys
+from argparse import Namespace
+from typing import Any
+
+from uncollapse.data import Data
+from uncollapse.distributions import LatentVariableModel
+from uncollapse.evaluation import (
+    Annealing,
+    FromPosterior,
+    FromPrior,
+    Matched,
+    Proposal,
+    Widened,
+    decoder_evaluations,
+    evaluate_annealed,
+    observed,
+)
+from uncollapse.vae import VAE
+
+SAMPLED = {"samples": 1000, "proposal": None, "widen": 1.2, "examples": None}
+DRAWN = {"draws": None, "features": "pixels"}
+CHAINED = {"chains": 16, "temperatures": 1000, "simulated": None, "observation_noise": None}
+DEFAULTS: dict[str, Any] = SAMPLED | DRAWN | CHAINED
+"""Options that mean something for some kind of model alone, and what they are where they are not given."""
+
+LONG = 100_000  # evaluations of the decoder that are announced: a convolutional one makes some thousands a second
+
+
+def settle(options: Namespace, model: LatentVariableModel) -> None:
+    """Refuse options that mean nothing for this kind of model, and fill in the defaults of the others.
+
+    Raises:
+        ValueError: If one was given that would be passed over.
+
+    Example:
+        >>> from uncollapse.distributions import Generator, Normal
+        >>> from uncollapse.gan import ImplicitModel
+        >>> from uncollapse.networks import MLP
+        >>> gan = ImplicitModel(Normal(2), Generator(2, (5,), MLP))
+        >>> settle(Namespace(**(dict.fromkeys(DEFAULTS) | {"annealed": False, "samples": 50})), gan)
+        Traceback (most recent call last):
+            ...
+        ValueError: --samples means nothing for a GAN, which is judged by its draws; write --draws N for their number, or ...
+    """
+    for name, why in _idle(options, model).items():
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} means nothing {why}")
+    defaults = DEFAULTS | {"examples": 100} if options.annealed else DEFAULTS
+    for name, default in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+
+
+def _idle(options: Namespace, model: LatentVariableModel) -> dict[str, str]:
+    """The options that are of no use, and why."""
+    if not options.annealed:
+        sampled = "for a GAN, which is judged by its draws; write --draws N for their number, or --annealed for log p(x)"
+        idle = {} if isinstance(model, VAE) else dict.fromkeys(SAMPLED, sampled)
+        return idle | dict.fromkeys(CHAINED, "without annealed chains; write --annealed beside it")
+    idle = dict.fromkeys(DRAWN, "with --annealed, which looks at no draws; leave one of them out")
+    idle["samples"] = "with --annealed; write --chains K and --temperatures T"
+    if not isinstance(model, VAE):
+        idle |= dict.fromkeys(("proposal", "widen"), "for a GAN, whose chains start at the prior; leave it out")
+    if model.likelihood.density.weighs:
+        name = type(model.likelihood).__name__
+        idle["observation_noise"] = f"for a {name} likelihood, which has a density of its own; leave it out"
+    return idle
+
+
+def proposal(options: Namespace) -> Proposal | None:
+    """The proposal of this name; None: the one that suits."""
+    named: dict[str | None, Proposal | None] = {
+        None: None,
+        "posterior": FromPosterior(),
+        "widened": Widened(options.widen),
+        "prior": FromPrior(),
+        "matched": Matched(options.widen),
+    }
+    return named[options.proposal]
+
+
+def by_chains(options: Namespace, model: LatentVariableModel, data: Data) -> dict[str, Any]:
+    """The likelihood by annealed chains; what will take long is announced on stderr."""
+    if options.observation_noise is not None:
+        observed(model, options.observation_noise)  # refused before anything is announced
+    annealing = Annealing(options.temperatures)
+    choosing = options.observation_noise is None and not model.likelihood.density.weighs
+    n = min(options.examples, len(data.split(options.split)))
+    evaluations = decoder_evaluations(options.chains, annealing, n, options.simulated, choosing)
+    if evaluations >= LONG:
+        simulated = f", and both ways for {options.simulated:,} simulated ones" if options.simulated else ""
+        first = ", the noise chosen first" if choosing else ""
+        print(
+            f"{evaluations:,} evaluations of the decoder, nearly all with a gradient: {options.chains:,} chains of "
+            f"{options.temperatures:,} temperatures for {n:,} observations{simulated}{first}",
+            file=sys.stderr,
+            flush=True,
+        )
+    sizes = (options.examples, options.chains, annealing, proposal(options), options.simulated)
+    return evaluate_annealed(model, data, options.split, *sizes, options.observation_noise, options.seed)

@@ -1,0 +1,117 @@
+"""`uncollapse evaluate` of a GAN and a VAE: annealed likelihoods, and options that mean nothing for a kind of model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from uncollapse.cli import main
+from uncollapse.evaluation import Annealing
+
+FEW = ["--annealed", "--chains", "2", "--temperatures", "3", "--examples", "5"]
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = str(tmp_path_factory.mktemp("runs") / "vae")
+    sizes = ["--features", "2", "--likelihood.network.hidden", "[8]", "--posterior.network.hidden", "[8]"]
+    assert main(["train", "vae", "--steps", "2", *sizes, "--no-report", "--out", out]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = str(tmp_path_factory.mktemp("runs") / "gan")
+    sizes = ["--likelihood.network.hidden", "[8]", "--objective.critic.network.hidden", "[8]", "--batch", "32"]
+    data = ["--data", "digits", "--data.dequantize", "true"]
+    assert main(["train", "gan-ring", "--steps", "2", *sizes, *data, "--no-report", "--out", out]) == 0
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A noise is chosen by chains as short as these."""
+    monkeypatch.setattr("uncollapse.evaluation.observation.CHEAP", Annealing(3, leapfrogs=1, adapt="never"))
+
+
+def test_a_gan_and_a_vae_are_annealed_alike(gan: str, vae: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    for run in (gan, vae):
+        assert main(["evaluate", run, *FEW, "--simulated", "3", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert {name: found[name] for name in ("n_examples", "n_simulated", "chains", "temperatures")} == {
+            "n_examples": 5,
+            "n_simulated": 3,
+            "chains": 2,
+            "temperatures": 3,
+        }
+        assert found["bracket_gap"] == pytest.approx(found["bracket_upper"] - found["bracket_lower"])
+        assert found["ais_standard_error"] > 0 and found["bits_per_dim"] > 0
+        assert ("observation_noise" in found) == (run == gan)
+
+
+def test_the_console_says_of_what_the_density_is(gan: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", gan, *FEW, "--observation-noise", "0.2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "density_of 17 levels dequantised by uniform noise" in said
+    assert "observation_noise 0.200" in said and "observation_noise_from given" in said
+
+
+def test_what_takes_long_is_announced_in_a_line(
+    vae: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["evaluate", vae, *FEW]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("uncollapse.cli.kinds.LONG", 1)
+    assert main(["evaluate", vae, *FEW, "--simulated", "2"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("10,134 evaluations of the decoder") and error.count("\n") == 1
+    assert "2 chains of 3 temperatures for 5 observations, and both ways for 2 simulated ones" in error
+
+
+def test_chains_may_start_at_the_posterior(vae: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    for proposal in (["--proposal", "posterior"], ["--proposal", "widened", "--widen", "1.5"]):
+        assert main(["evaluate", vae, *FEW, *proposal, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["ais"] < 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "argv", "said"),
+    [
+        ("gan", ["--samples", "5"], "--samples means nothing for a GAN, which is judged by its draws; write --draws N"),
+        ("gan", ["--proposal", "prior"], "--proposal means nothing for a GAN"),
+        ("gan", ["--widen", "1.5"], "--widen means nothing for a GAN"),
+        ("gan", ["--examples", "5"], "--examples means nothing for a GAN"),
+        ("gan", ["--chains", "5"], "write --annealed beside it"),
+        ("vae", ["--temperatures", "5"], "write --annealed beside it"),
+        ("vae", ["--simulated", "5"], "write --annealed beside it"),
+        ("vae", ["--observation-noise", "0.5"], "write --annealed beside it"),
+        ("vae", [*FEW, "--observation-noise", "0.5"], "a Bernoulli likelihood, which has a density of its own; leave it out"),
+        ("vae", [*FEW, "--samples", "5"], "with --annealed; write --chains K"),
+        ("vae", [*FEW, "--draws", "5"], "with --annealed, which looks at no draws; leave one of them out"),
+        ("gan", [*FEW, "--features", "digits"], "with --annealed, which looks at no draws; leave one of them out"),
+        ("gan", [*FEW, "--proposal", "posterior"], "for a GAN, whose chains start at the prior; leave it out"),
+        (
+            "gan",
+            ["--annealed", "--observation-noise", "0"],
+            "above 0, came 0.0; write --observation-noise 0.1",
+        ),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused_in_a_line(
+    kind: str, argv: list[str], said: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = request.getfixturevalue(kind)
+    capsys.readouterr()
+    assert main(["evaluate", run, *argv]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert said in error
+
+
+def test_a_single_simulated_observation_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", str(tmp_path), "--annealed", "--simulated", "1"])
+    assert "expected at least 2, for a standard error, came 1" in capsys.readouterr().err
