@@ -30,7 +30,8 @@ def gan(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A noise is chosen by chains as short as these."""
+    """A noise is chosen by chains as short as these, and step sizes are adapted in as short ones."""
+    monkeypatch.setattr("uncollapse.evaluation.annealing.FEWEST", 2)
     monkeypatch.setattr("uncollapse.evaluation.observation.CHEAP", Annealing(3, leapfrogs=1, adapt="never"))
 
 
@@ -66,7 +67,7 @@ def test_what_takes_long_is_announced_in_a_line(
     monkeypatch.setattr("uncollapse.cli.kinds.LONG", 1)
     assert main(["evaluate", vae, *FEW, "--simulated", "2"]) == 0
     error = capsys.readouterr().err
-    assert error.startswith("10,134 evaluations of the decoder") and error.count("\n") == 1
+    assert error.startswith("630 evaluations of the decoder") and error.count("\n") == 1
     assert "2 chains of 3 temperatures for 5 observations, and both ways for 2 simulated ones" in error
 
 
@@ -80,10 +81,13 @@ def test_chains_may_start_at_the_posterior(vae: str, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("kind", "argv", "said"),
     [
-        ("gan", ["--samples", "5"], "--samples means nothing for a GAN, which is judged by its draws; write --draws N"),
+        ("gan", ["--examples", "5"], "--examples means nothing for a GAN, which is judged by its draws; write --draws N"),
         ("gan", ["--proposal", "prior"], "--proposal means nothing for a GAN"),
         ("gan", ["--widen", "1.5"], "--widen means nothing for a GAN"),
-        ("gan", ["--examples", "5"], "--examples means nothing for a GAN"),
+        ("gan", ["--observation-noise", "0.1"], "without a likelihood; write --annealed or --samples K beside it"),
+        ("gan", ["--samples", "5", "--draws", "5"], "with --samples, which looks at no draws of a GAN"),
+        ("gan", ["--samples", "5", "--proposal", "prior"], "for a GAN, whose samples lie around a mode; leave it out"),
+        ("gan", ["--samples", "5", "--chains", "5"], "with --samples; write --annealed in its place"),
         ("gan", ["--chains", "5"], "write --annealed beside it"),
         ("vae", ["--temperatures", "5"], "write --annealed beside it"),
         ("vae", ["--simulated", "5"], "write --annealed beside it"),
@@ -109,6 +113,19 @@ def test_an_option_that_means_nothing_is_refused_in_a_line(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert said in error
+
+
+def test_a_gan_is_sampled_around_its_modes(
+    gan: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("uncollapse.evaluation.located.SHORT", Annealing(3, leapfrogs=1, adapt="never"))
+    capsys.readouterr()
+    given = ["--samples", "50", "--examples", "5", "--observation-noise", "0.3", "--json"]
+    assert main(["evaluate", gan, *given]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n_importance_samples"], found["n_examples"], found["observation_noise"]) == (50, 5, 0.3)
+    assert found["proposal"] == "Laplace, Widened(factor=1.2)" and "dequantised" in found["density_of"]
+    assert found["nll"] > 0 and "kl" not in found and "verdict" not in found
 
 
 def test_a_single_simulated_observation_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

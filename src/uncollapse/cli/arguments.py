@@ -81,19 +81,21 @@ def _evaluate(parser: ArgumentParser) -> None:
     """Defaults that are None here are filled in by cli/kinds.py: it refuses what is given and means nothing."""
     _run(parser)
     _split(parser)
-    parser.add_argument("--samples", type=positive, metavar="K", help="importance samples each (default: 1000)")
+    parser.add_argument(
+        "--samples", type=positive, metavar="K", help="importance samples each (default: 1000 of a VAE, no likelihood of a GAN)"
+    )
     parser.add_argument(
         "--proposal",
         choices=["posterior", "widened", "prior", "matched"],
         help="where they come from (default: posterior; matched, a Gaussian with its moments, where it has no density), or "
         "where annealed chains start (default: prior)",
     )
-    parser.add_argument("--widen", type=float, metavar="F", help="factor of --proposal widened and matched (default: 1.2)")
+    parser.add_argument("--widen", type=float, metavar="F", help="factor of a widened or matched one (default: 1.2)")
     parser.add_argument(
         "--examples",
         type=positive,
         metavar="N",
-        help="only N of the split, at random and always the same ones (default: all; 100 with --annealed)",
+        help="only N of the split, at random and always the same ones (default: all; 100 with --annealed and of a GAN)",
     )
     parser.add_argument(
         "--draws", type=positive, metavar="N", help="quality and diversity of N draws (default: 2500 of a GAN, none of a VAE)"

@@ -1,4 +1,4 @@
-"""What the options of `evaluate` mean for which kind of model, and the likelihood by annealed chains."""
+"""What the options of `evaluate` mean for which kind of model, and likelihoods of models that need no encoder."""
 
 import sys
 from argparse import Namespace
@@ -15,6 +15,7 @@ from uncollapse.evaluation import (
     Widened,
     decoder_evaluations,
     evaluate_annealed,
+    evaluate_located,
     observed,
 )
 from uncollapse.vae import VAE
@@ -39,34 +40,52 @@ def settle(options: Namespace, model: LatentVariableModel) -> None:
         >>> from uncollapse.gan import ImplicitModel
         >>> from uncollapse.networks import MLP
         >>> gan = ImplicitModel(Normal(2), Generator(2, (5,), MLP))
-        >>> settle(Namespace(**(dict.fromkeys(DEFAULTS) | {"annealed": False, "samples": 50})), gan)
+        >>> settle(Namespace(**(dict.fromkeys(DEFAULTS) | {"annealed": False, "examples": 50})), gan)
         Traceback (most recent call last):
             ...
-        ValueError: --samples means nothing for a GAN, which is judged by its draws; write --draws N for their number, or ...
+        ValueError: --examples means nothing for a GAN, which is judged by its draws; write --draws N for their number, or ...
     """
     for name, why in _idle(options, model).items():
         if getattr(options, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} means nothing {why}")
-    defaults = DEFAULTS | {"examples": 100} if options.annealed else DEFAULTS
-    for name, default in defaults.items():
+    for name, default in _defaults(options, model).items():
         if getattr(options, name) is None:
             setattr(options, name, default)
 
 
+def _defaults(options: Namespace, model: LatentVariableModel) -> dict[str, Any]:
+    if isinstance(model, VAE):
+        return DEFAULTS | {"examples": 100} if options.annealed else DEFAULTS
+    return DEFAULTS | {"examples": 100, "samples": None}
+
+
 def _idle(options: Namespace, model: LatentVariableModel) -> dict[str, str]:
     """The options that are of no use, and why."""
-    if not options.annealed:
-        sampled = "for a GAN, which is judged by its draws; write --draws N for their number, or --annealed for log p(x)"
-        idle = {} if isinstance(model, VAE) else dict.fromkeys(SAMPLED, sampled)
-        return idle | dict.fromkeys(CHAINED, "without annealed chains; write --annealed beside it")
-    idle = dict.fromkeys(DRAWN, "with --annealed, which looks at no draws; leave one of them out")
-    idle["samples"] = "with --annealed; write --chains K and --temperatures T"
-    if not isinstance(model, VAE):
-        idle |= dict.fromkeys(("proposal", "widen"), "for a GAN, whose chains start at the prior; leave it out")
-    if model.likelihood.density.weighs:
+    vae, dense = isinstance(model, VAE), model.likelihood.density.weighs
+    if options.annealed:
+        idle = dict.fromkeys(DRAWN, "with --annealed, which looks at no draws; leave one of them out")
+        idle["samples"] = "with --annealed; write --chains K and --temperatures T"
+        idle |= {} if vae else dict.fromkeys(("proposal", "widen"), "for a GAN, whose chains start at the prior; leave it out")
+    else:
+        idle = dict.fromkeys(CHAINED, "without annealed chains; write --annealed beside it")
+        if not vae:
+            del idle["observation_noise"]
+            idle |= _idle_of_gans(options)
+    if dense and (options.annealed or not vae):
         name = type(model.likelihood).__name__
         idle["observation_noise"] = f"for a {name} likelihood, which has a density of its own; leave it out"
     return idle
+
+
+def _idle_of_gans(options: Namespace) -> dict[str, str]:
+    """Those of a model by its draws, or, with --samples, by its likelihood around modes."""
+    if options.samples is None:
+        instead = "write --draws N for their number, or --annealed or --samples K for log p(x)"
+        idle = dict.fromkeys(("proposal", "widen", "examples"), f"for a GAN, which is judged by its draws; {instead}")
+        return idle | {"observation_noise": "without a likelihood; write --annealed or --samples K beside it"}
+    idle = dict.fromkeys(DRAWN, "with --samples, which looks at no draws of a GAN; leave one of them out")
+    idle["proposal"] = "for a GAN, whose samples lie around a mode; leave it out"
+    return idle | dict.fromkeys(("chains", "temperatures", "simulated"), "with --samples; write --annealed in its place")
 
 
 def proposal(options: Namespace) -> Proposal | None:
@@ -79,6 +98,12 @@ def proposal(options: Namespace) -> Proposal | None:
         "matched": Matched(options.widen),
     }
     return named[options.proposal]
+
+
+def by_samples(options: Namespace, model: LatentVariableModel, data: Data) -> dict[str, Any]:
+    """The likelihood of a model without an encoder, by importance samples around modes."""
+    sizes = (options.samples, options.examples, options.widen)
+    return evaluate_located(model, data, options.split, *sizes, options.observation_noise, options.seed)
 
 
 def by_chains(options: Namespace, model: LatentVariableModel, data: Data) -> dict[str, Any]:

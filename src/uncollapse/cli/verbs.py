@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor
 
 from uncollapse import noise
-from uncollapse.cli.kinds import by_chains, proposal, settle
+from uncollapse.cli.kinds import by_chains, by_samples, proposal, settle
 from uncollapse.cli.tables import show, side_by_side
 from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
@@ -41,7 +41,8 @@ def evaluate(options: Namespace) -> None:
         _print(options, by_chains(options, model, data))
         return
     if not isinstance(model, VAE):
-        _print(options, _by_draws(options, model, data))
+        sampled = options.samples is not None
+        _print(options, by_samples(options, model, data) if sampled else _by_draws(options, model, data))
         return
     recipe = str(options.run / "config.yaml")
     found = evaluation(model, data, options.split, options.samples, proposal(options), options.examples, options.seed, recipe)

@@ -16,8 +16,9 @@ from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.extractors import extractor_of
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
 from uncollapse.evaluation.frechet import Moments, fid
-from uncollapse.evaluation.held_out import decoder_evaluations, evaluate_annealed
+from uncollapse.evaluation.held_out import decoder_evaluations, evaluate_annealed, evaluate_located
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
+from uncollapse.evaluation.located import Laplace, located_likelihood
 from uncollapse.evaluation.observation import ObservationNoise, Observed, choose_noise, observed
 from uncollapse.evaluation.parzen import Parzen, kde
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
@@ -43,6 +44,7 @@ __all__ = [
     "Inception",
     "InceptionScore",
     "Ladder",
+    "Laplace",
     "LinearLadder",
     "Matched",
     "Moments",
@@ -64,6 +66,7 @@ __all__ = [
     "energy_distance",
     "evaluate",
     "evaluate_annealed",
+    "evaluate_located",
     "evaluate_samples",
     "extractor_of",
     "fid",
@@ -71,6 +74,7 @@ __all__ = [
     "kde",
     "kid",
     "kid_interval",
+    "located_likelihood",
     "log_likelihood",
     "memorisation",
     "mmd_test",

@@ -1,4 +1,4 @@
-"""Log-likelihoods by annealed chains of any model on held-out data, by the names of summary.json."""
+"""Log-likelihoods of any model on held-out data, by annealed chains or around modes, by the names of summary.json."""
 
 import math
 from typing import Any
@@ -11,6 +11,7 @@ from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel, bits_per_dim
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket
 from uncollapse.evaluation.annealing import Annealing
+from uncollapse.evaluation.located import located_likelihood
 from uncollapse.evaluation.observation import CHAINS, CHEAP, STEPS, choose_noise, observed
 from uncollapse.evaluation.paths import admit
 from uncollapse.evaluation.proposals import FromPrior, Proposal
@@ -76,6 +77,50 @@ def evaluate_annealed(
         found |= _of_bracket(bracket(seen, simulated, chains, annealing, start, seed=seed))
     settings = {"chains": chains, "temperatures": annealing.temperatures, "density_of": density_of(seen, data)}
     return found | settings | {"split": split, "data": data.name}
+
+
+def evaluate_located(
+    model: LatentVariableModel,
+    data: Data,
+    split: str = "test",
+    samples: int = 2000,
+    examples: int | None = 100,
+    widen: float = 1.2,
+    observation_noise: float | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The importance-sampled likelihood of a model without an encoder (`located_likelihood`), by the names of summary.json.
+
+    Args:
+        model: What to evaluate: PresGAN's generator with noise, or one without, whose noise is given or chosen.
+        data: Where the images come from.
+        split: train, valid, test or all.
+        samples: Importance samples K for each image.
+        examples: Only so many of the split, drawn at random and always the same ones; None: all.
+        widen: How much wider than the curvature says the proposal is.
+        observation_noise: σ of a generator without a density; None: chosen, as `evaluate_annealed` does.
+        seed: Of all draws; the caller's random state is left as it was.
+
+    Raises:
+        ValueError: As `located_likelihood`; or if an observation noise is given to a model that has a density.
+
+    Example:
+        >>> from uncollapse.data import from_arrays
+        >>> from uncollapse.distributions import Normal, likelihoods
+        >>> from uncollapse.networks import Bias
+        >>> model = LatentVariableModel(Normal(2), likelihoods.Gaussian(2, (4,), Bias))
+        >>> found = evaluate_located(model, from_arrays(torch.zeros(30, 4) - 0.5), samples=10, widen=1.0)
+        >>> round(found["nll"], 4), found["n_examples"]
+        (4.1758, 3)
+    """
+    seen, told = _with_density(model, data, None, observation_noise, seed)
+    x = _images(model, data, split, examples, seed)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        noise.seed_step(seed, 1)
+        found = located_likelihood(seen, x, samples, widen, dequantized=data.dequantized, seed=seed)
+    values = {name: value for name, value in found.as_dict().items() if name not in ("elbo", "kl", "proposal")}
+    about = {"proposal": f"Laplace, {found.proposal}", "density_of": density_of(seen, data)}
+    return told | values | about | {"split": split, "data": data.name}
 
 
 def decoder_evaluations(
