@@ -4,28 +4,34 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
+from torch import Size
 
 from uncollapse.cli import main
 from uncollapse.evaluation import Annealing
+from uncollapse.training.recipe import Recipe
 
 FEW = ["--annealed", "--chains", "2", "--temperatures", "3", "--examples", "5"]
 
 
+def untrained(out: Path, recipe: str, *options: str) -> str:
+    """A run folder as far as `evaluate` reads it, its weights as they were drawn."""
+    read = Recipe.read(recipe, options)
+    out.mkdir()
+    (out / "config.yaml").write_text(yaml.safe_dump({"recipe": read.name, **read.values}))
+    read.model(Size((1, 8, 8))).save_pretrained(out)
+    return str(out)
+
+
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory: pytest.TempPathFactory) -> str:
-    out = str(tmp_path_factory.mktemp("runs") / "vae")
-    sizes = ["--features", "2", "--likelihood.network.hidden", "[8]", "--posterior.network.hidden", "[8]"]
-    assert main(["train", "vae", "--steps", "2", *sizes, "--no-report", "--out", out]) == 0
-    return out
+    return untrained(tmp_path_factory.mktemp("runs") / "vae", "vae", "--features", "2")
 
 
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory: pytest.TempPathFactory) -> str:
-    out = str(tmp_path_factory.mktemp("runs") / "gan")
-    sizes = ["--likelihood.network.hidden", "[8]", "--objective.critic.network.hidden", "[8]", "--batch", "32"]
     data = ["--data", "digits", "--data.dequantize", "true"]
-    assert main(["train", "gan-ring", "--steps", "2", *sizes, *data, "--no-report", "--out", out]) == 0
-    return out
+    return untrained(tmp_path_factory.mktemp("runs") / "gan", "gan-ring", *data)
 
 
 @pytest.fixture(autouse=True)
