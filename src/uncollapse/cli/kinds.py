@@ -16,6 +16,7 @@ from uncollapse.evaluation import (
     decoder_evaluations,
     evaluate_annealed,
     evaluate_located,
+    located_evaluations,
     observed,
 )
 from uncollapse.vae import VAE
@@ -101,27 +102,36 @@ def proposal(options: Namespace) -> Proposal | None:
 
 
 def by_samples(options: Namespace, model: LatentVariableModel, data: Data) -> dict[str, Any]:
-    """The likelihood of a model without an encoder, by importance samples around modes."""
+    """The likelihood of a model without an encoder, by importance samples around modes; announced as `by_chains` is."""
+    n, choosing = _images(options, model, data)
+    evaluations = located_evaluations(model.prior.features, n, options.samples, choosing)
+    _announce(evaluations, f"{options.samples:,} samples around a mode that chains find for {n:,} observations", choosing)
     sizes = (options.samples, options.examples, options.widen)
     return evaluate_located(model, data, options.split, *sizes, options.observation_noise, options.seed)
 
 
 def by_chains(options: Namespace, model: LatentVariableModel, data: Data) -> dict[str, Any]:
     """The likelihood by annealed chains; what will take long is announced on stderr."""
-    if options.observation_noise is not None:
-        observed(model, options.observation_noise)  # refused before anything is announced
+    n, choosing = _images(options, model, data)
     annealing = Annealing(options.temperatures)
-    choosing = options.observation_noise is None and not model.likelihood.density.weighs
-    n = min(options.examples, len(data.split(options.split)))
-    evaluations = decoder_evaluations(options.chains, annealing, n, options.simulated, choosing)
-    if evaluations >= LONG:
-        simulated = f", and both ways for {options.simulated:,} simulated ones" if options.simulated else ""
-        first = ", the noise chosen first" if choosing else ""
-        print(
-            f"{evaluations:,} evaluations of the decoder, nearly all with a gradient: {options.chains:,} chains of "
-            f"{options.temperatures:,} temperatures for {n:,} observations{simulated}{first}",
-            file=sys.stderr,
-            flush=True,
-        )
+    simulated = f", and both ways for {options.simulated:,} simulated ones" if options.simulated else ""
+    what = f"{options.chains:,} chains of {options.temperatures:,} temperatures for {n:,} observations{simulated}"
+    _announce(decoder_evaluations(options.chains, annealing, n, options.simulated, choosing), what, choosing)
     sizes = (options.examples, options.chains, annealing, proposal(options), options.simulated)
     return evaluate_annealed(model, data, options.split, *sizes, options.observation_noise, options.seed)
+
+
+def _images(options: Namespace, model: LatentVariableModel, data: Data) -> tuple[int, bool]:
+    """How many images are measured, and whether a noise is chosen; one that is no noise is refused before anything is said."""
+    if options.observation_noise is not None:
+        observed(model, options.observation_noise)
+    examples, available = options.examples, len(data.split(options.split))
+    choosing = options.observation_noise is None and not model.likelihood.density.weighs
+    return available if examples is None else min(examples, available), choosing
+
+
+def _announce(evaluations: int, what: str, choosing: bool) -> None:
+    if evaluations >= LONG:
+        first = ", the noise chosen first" if choosing else ""
+        said = f"{evaluations:,} evaluations of the decoder, with gradients: {what}{first}"
+        print(said, file=sys.stderr, flush=True)

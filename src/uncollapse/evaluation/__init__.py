@@ -16,7 +16,7 @@ from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.extractors import extractor_of
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
 from uncollapse.evaluation.frechet import Moments, fid
-from uncollapse.evaluation.held_out import decoder_evaluations, evaluate_annealed, evaluate_located
+from uncollapse.evaluation.held_out import decoder_evaluations, evaluate_annealed, evaluate_located, located_evaluations
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
 from uncollapse.evaluation.located import Laplace, located_likelihood
 from uncollapse.evaluation.observation import ObservationNoise, Observed, choose_noise, observed
@@ -74,6 +74,7 @@ __all__ = [
     "kde",
     "kid",
     "kid_interval",
+    "located_evaluations",
     "located_likelihood",
     "log_likelihood",
     "memorisation",

@@ -11,7 +11,7 @@ from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel, bits_per_dim
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket
 from uncollapse.evaluation.annealing import Annealing
-from uncollapse.evaluation.located import located_likelihood
+from uncollapse.evaluation.located import NEWTON, SEEKING, SHORT, located_likelihood
 from uncollapse.evaluation.observation import CHAINS, CHEAP, STEPS, choose_noise, observed
 from uncollapse.evaluation.paths import admit
 from uncollapse.evaluation.proposals import FromPrior, Proposal
@@ -134,6 +134,17 @@ def decoder_evaluations(
     """
     first = (STEPS + 2) * VALIDATION * CHAINS * CHEAP.evaluations if choosing else 0
     return first + (examples + 2 * (simulated or 0)) * chains * annealing.evaluations
+
+
+def located_evaluations(features: int, examples: int, samples: int, choosing: bool = False) -> int:
+    """How many evaluations of the decoder `evaluate_located` takes for L features, a gradient of Newton's counted as one.
+
+    Example:
+        >>> located_evaluations(10, 100, 2000)
+        589100
+    """
+    newton = (NEWTON + 1) * (features + 1)
+    return decoder_evaluations(SEEKING, SHORT, examples, choosing=choosing) + examples * (newton + samples + 100)
 
 
 def density_of(model: LatentVariableModel, data: Data) -> str:

@@ -18,6 +18,8 @@ from uncollapse.evaluation.proposals import FromPrior, Widened
 from uncollapse.vae import VAE
 
 SHORT = Annealing(100, leapfrogs=5)  # how chains are annealed that only look for a mode
+SEEKING = 4  # how many of them for each image
+NEWTON = 20  # steps of the climb from the highest of their ends
 BLOCK = 256  # most images whose curvature is taken together
 FLATTEST = 1.0  # least precision of the Gaussian: no wider than a standard normal prior
 
@@ -60,9 +62,9 @@ class Laplace(Posterior):
     def __init__(
         self,
         model: LatentVariableModel,
-        chains: int = 4,
+        chains: int = SEEKING,
         annealing: Annealing | None = None,
-        steps: int = 20,
+        steps: int = NEWTON,
         budget: int | None = None,
         seed: int = 0,
     ):
@@ -145,9 +147,9 @@ def located_likelihood(
     x: Tensor | Iterable[Tensor],
     k: int = 2000,
     factor: float = 1.2,
-    chains: int = 4,
+    chains: int = SEEKING,
     annealing: Annealing | None = None,
-    steps: int = 20,
+    steps: int = NEWTON,
     budget: int | None = None,
     dequantized: int | None = None,
     seed: int = 0,
