@@ -168,7 +168,7 @@ class GAN(TwoPlayer):
         with evaluating(self):
             fake = self.model.draws(n, x)
             seen = diagnose(fake.x, x[:n], self.modes, self.hear(x[:n], fake))
-        return seen.as_dict() | {"closeness": -seen.energy_distance}
+        return seen.as_dict() | {"closeness": seen.coverage - seen.energy_distance}  # blurred draws are close by energy alone
 
     @torch.no_grad()
     def hear(self, x: Tensor, fake: Drawn) -> CriticEvidence:
