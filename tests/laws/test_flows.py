@@ -1,12 +1,13 @@
 """Flows: their inverses and log-determinants against autograd, their densities against quadrature, and what they add."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from torch import Size, Tensor
 
-from laws.numerics import adam, assert_equal, assert_mean, midpoints
+from laws.numerics import assert_equal, assert_mean, midpoints
 from laws.parts import TRANSFORMS, affine, vae
 from laws.ppca import PPCA
 from uncollapse.distributions import Density, Free, draw, flows, posteriors
@@ -15,7 +16,7 @@ from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.flows import Transformed
 from uncollapse.evaluation import Widened, log_likelihood
 from uncollapse.networks import Bias
-from uncollapse.vae import ELBO, IWAE, VAE, Amortized, EntropyELBO, JointELBO, diagnose
+from uncollapse.vae import ELBO, IWAE, VAE, EntropyELBO, JointELBO, diagnose
 
 t = torch.tensor(0)
 SMOOTH = {"Radial": 1e-3, "Spline": 1e-3, "Spline-autoregressive": 1e-3}  # these have kinks, where quadrature is coarse
@@ -30,8 +31,8 @@ def volume(f: torch.distributions.Transform, z: Tensor) -> Tensor:
 @pytest.mark.parametrize("features", [1, 2, 4])
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_inverses_and_log_determinants(name: str, features: int) -> None:
-    """f⁻¹(f(z)) = z and f(f⁻¹(z)) = z to 1e-8, log |det| against autograd to 1e-10 both ways, for 30 sets of random parameters,
-    large ones among them."""
+    """f⁻¹(f(z)) = z, f(f⁻¹(z)) = z, log |det| against autograd and that of the inverse against it, all to 1e-10, for 30 sets of
+    random parameters, large ones among them."""
     if name in ("Coupling", "Spline") and features == 1:
         return
     row = TRANSFORMS[name](features, 3)
@@ -40,9 +41,32 @@ def test_inverses_and_log_determinants(name: str, features: int) -> None:
     y, ladj = f.call_and_ladj(z)
     assert_equal(ladj, volume(f, z))
     assert_equal(y, f(z))
-    assert_equal(f.inv(y), z, 1e-7)
-    assert_equal(f(f.inv(z)), z, 1e-7)
-    assert_equal(f.inv.call_and_ladj(y)[1], -ladj, 1e-5)
+    assert_equal(f.inv(y), z)
+    assert_equal(f(f.inv(z)), z)
+    assert_equal(f.inv.call_and_ladj(y)[1], -ladj)
+
+
+@pytest.mark.parametrize(
+    ("name", "drawing", "both", "scoring"),
+    [("IAF", 1, 1, 5), ("MAF", 4, 5, 1), ("Coupling", 1, 1, 2), ("Spline", 1, 1, 2), ("Spline-autoregressive", 1, 1, 5)],
+)
+def test_the_fast_way_is_the_one_promised(name: str, drawing: int, both: int, scoring: int) -> None:
+    """Passes through each of 3 networks of 4 latents: for a draw, for one with its density, for the density of any z. An IAF
+    draws in one pass and scores in L + 1, a MAF scores in one and draws in L; coupling scores in two."""
+    family = posteriors.Flow(4, Size((3,)), affine, TRANSFORMS[name], transforms=3)
+    passes = []
+    for i, layer in enumerate(family.transform.layers):
+        layer.hyper.register_forward_hook(lambda *_, i=i: passes.append(i))
+
+    def counted(ask: Callable[[], object]) -> list[int]:
+        passes.clear()
+        ask()
+        return [passes.count(i) for i in range(3)]
+
+    q, z = family(torch.randn(5, 3)), torch.randn(5, 4)
+    asked = (lambda: q.rsample(Size((2,))), lambda: draw(q, Size((2,))), lambda: q.log_prob(z))
+    assert [counted(ask) for ask in asked] == [[drawing] * 3, [both] * 3, [scoring] * 3]
+    assert q.pairwise == (scoring <= 2)
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -159,28 +183,6 @@ def test_constant_flow_has_no_active_unit() -> None:
     q = posteriors.Flow(2, Size((3,)), Bias, TRANSFORMS["IAF"])
     seen = diagnose(VAE(model.prior, model.likelihood, q), torch.bernoulli(torch.full((400, 3), 0.5)))
     assert seen.active_units == 0 and seen.mutual_information < 0.05
-
-
-@pytest.mark.parametrize("name", ["Planar", "IAF"])
-def test_a_flow_beats_the_best_diagonal_gaussian(name: str) -> None:
-    """On a linear-Gaussian model whose exact posterior is correlated: after 400 steps the flow's gap KL(q ‖ p(z|x)) is below
-    half of the best diagonal Gaussian's, and not below zero by more than 6 standard errors."""
-    ppca = PPCA(diagonal=True)
-    ppca.set_decoder(torch.tensor([[1.0, 0.9], [0.9, 1.0], [0.5, 0.5], [0.0, 0.2]]))
-    ppca.solve_encoder()
-    x = ppca.sample(1)
-    best = float(ppca.gap(x, ppca.vae.posterior.encode(x)).detach())
-    q = posteriors.Flow(2, Size((4,)), Bias, partial(flows.IAF, context=0, hidden=[8]) if name == "IAF" else flows.Planar)
-    if name == "Planar":
-        torch.nn.init.normal_(q.network.value, std=0.3)
-    model = VAE(ppca.vae.prior, ppca.vae.likelihood.requires_grad_(False), q)
-    procedure = Amortized(ELBO(model))
-    procedure.connect(lambda module: module, adam(0.02))
-    for step in range(400):
-        procedure.step(x.expand(64, -1), torch.tensor(step))
-    gap = (ppca.log_prob(x) - model.terms(x, k=20000).log_w[:, 0]).detach()
-    assert float(gap.mean()) < 0.5 * best
-    assert float(gap.mean()) > -6 * float(gap.std()) / 20000**0.5
 
 
 def test_importance_weights_of_a_flow_average_to_the_evidence() -> None:

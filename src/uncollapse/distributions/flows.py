@@ -188,9 +188,9 @@ class Networked(Transforms):
         self.context, self.options = context, {"hidden_features": hidden, "activation": activation}
         self.layers = self.networks()
 
-    @abstractmethod
     def networks(self) -> nn.ModuleList:
-        """The K maps, lazy: each a function of h."""
+        """The K maps, lazy: each a function of h; masked autoregressive ones that are affine, unless a kind says otherwise."""
+        return self.autoregressive()
 
     def autoregressive(self, **options: Any) -> nn.ModuleList:
         """K masked autoregressive maps; the order of the latents is reversed from one to the next."""
@@ -211,7 +211,8 @@ class Networked(Transforms):
 class IAF(Networked):
     r"""Inverse autoregressive flow, :math:`f(z)_i = s_i(z_{<i}, h)\, z_i + m_i(z_{<i}, h)`: fast to draw from.
 
-    The density of a z that was drawn elsewhere takes L passes through each network.
+    A draw with its density takes one pass through each network. The density of a z that was drawn elsewhere takes L + 1: L to
+    find what it came from, one for the log-determinant.
 
     Args:
         features: Size L of the latent.
@@ -233,14 +234,11 @@ class IAF(Networked):
 
     pairwise = False
 
-    def networks(self) -> nn.ModuleList:
-        return self.autoregressive()
-
 
 class MAF(Networked):
     r"""Masked autoregressive flow, the inverse of `IAF`: :math:`z_{0,i} = s_i(z_{<i}, h)\, z_i + m_i(z_{<i}, h)`.
 
-    Any z has its density in one pass; a draw takes L passes through each network.
+    Any z has its density in one pass through each network; a draw takes L, and one more with its density.
 
     Args:
         features: Size L of the latent.
@@ -252,9 +250,6 @@ class MAF(Networked):
     References:
         Papamakarios, Pavlakou and Murray (2017), Masked Autoregressive Flow for Density Estimation, equations 3 to 5.
     """
-
-    def networks(self) -> nn.ModuleList:
-        return self.autoregressive()
 
     def maps(self, c: Tensor) -> Sequence[Bijection]:
         return [f.inv for f in super().maps(c)]
