@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Size, Tensor, nn
 from torch.autograd.functional import jacobian
 
@@ -64,9 +65,23 @@ def test_skip_mlp_by_hand() -> None:
     assert_equal(network(z), h @ w2.T + z @ v2.T + b2)
 
 
-def test_skip_convolution_is_one_of_constant_maps() -> None:
-    """V z, the same at all pixels, is the 1 x 1 convolution of maps that hold z at each pixel."""
-    network, z = SkipConvDecoder(Size((3,)), IMAGE, width=3), torch.randn(2, 3)
-    maps = z[..., None, None].expand(2, 3, 4, 2)
-    by_hand = torch.nn.functional.conv2d(maps, network.skips[1].weight[..., None, None])
-    assert_equal(network.skips[1](z)[..., None, None].expand_as(by_hand), by_hand)
+def plainly(h: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
+    """Maps and kernel of which a convolution without padding is the layer's: a transposed one spreads its maps out."""
+    if isinstance(layer, nn.Conv2d):
+        return F.pad(h, (1, 1, 1, 1)), layer.weight
+    spread = h.new_zeros(*h.shape[:2], 2 * h.shape[2] + 3, 2 * h.shape[3] + 3)
+    spread[..., 2:-2:2, 2:-2:2] = h
+    return spread, layer.weight.transpose(0, 1).flip(-2, -1)
+
+
+def test_skip_decoder_by_hand() -> None:
+    """Each layer is one convolution of the maps below and, laid beside them, of maps that hold z at all pixels: V stands at one
+    place of the larger kernel, which is 0 elsewhere."""
+    network, z = SkipConvDecoder(Size((3,)), IMAGE, width=3), torch.randn(5, 3)
+    h = (z @ network.affine.weight.T + network.affine.bias).reshape(5, 6, 2, 1)
+    for layer, skip in zip(network.layers, network.skips, strict=True):
+        maps, kernel = plainly(F.silu(h), layer)
+        constant = z[..., None, None].expand(5, 3, *maps.shape[2:])
+        v = F.pad(skip.weight[..., None, None], (0, kernel.shape[3] - 1, 0, kernel.shape[2] - 1))
+        h = F.conv2d(torch.cat((maps, constant), 1), torch.cat((kernel, v), 1), layer.bias)
+    assert_equal(network(z), h, 1e-12)
