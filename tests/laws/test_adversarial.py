@@ -1,5 +1,6 @@
 """Critics and the objectives that they judge: exact at the optimal critic, by quadrature on Gaussians."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from laws.ppca import PPCA
 from uncollapse.data import from_arrays
 from uncollapse.distributions import Bernoulli, Mixture, Normal, posteriors
 from uncollapse.divergences import Critic, DensityRatio, NonSaturating
-from uncollapse.learning import Alternating
+from uncollapse.learning import Alternating, TwoPlayer
 from uncollapse.training import Training, fit
 from uncollapse.vae import (
     ELBO,
@@ -162,28 +163,54 @@ def test_adversarial_autoencoder_at_its_optimum_has_the_aggregate_divergence() -
     assert_mean((reconstruction - found).detach(), kl.detach())
 
 
+def by_hand(objective: TwoPlayer, rates: tuple[float, float], x: Tensor, further: Tensor) -> None:
+    """Two steps of the critic on a batch each, then one of the model, with autograd's own gradients."""
+
+    def descend(loss: Tensor, part: nn.Module, rate: float) -> None:
+        moved = list(part.parameters())
+        for p, gradient in zip(moved, torch.autograd.grad(loss, moved), strict=True):
+            p.data.sub_(rate * gradient)
+
+    for batch in (x, further):
+        real, fake = objective.pairs(batch)
+        things = (tuple(thing.detach() for thing in side) for side in (real, fake))
+        descend(-objective.judgement(*things, t)[0].mean(), objective.critic, rates[1])
+    descend(-objective(x, t)[0].mean(), objective.model, rates[0])
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.0), (0.0, 0.1), (0.1, 0.2)], ids=["model", "critic", "both"])
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_each_player_moves_its_own(name: str) -> None:
-    """A step moves encoder and decoder by the objective's gradient and the critic by its loss's, neither the other's, and
-    asks for two updates, the model's first."""
-    objective = ADVERSARIAL[name](vae())
+def test_each_player_moves_its_own(name: str, rates: tuple[float, float]) -> None:
+    """A step moves the critic by the gradient of its loss, then encoder and decoder by that of the objective, and neither moves
+    the other's: a player of rate 0 stays where it was, bit for bit. Two updates are asked for, the model's first."""
+    objective, (x, further) = ADVERSARIAL[name](vae()), torch.bernoulli(torch.full((2, 8, 3), 0.5))
+    expected, before = copy.deepcopy(objective), copy.deepcopy(objective)
     procedure = Alternating(objective, steps=2)
     asked: list[list[nn.Parameter]] = []
 
     def update(parameters, rate=1.0):  # type: ignore[no-untyped-def]
         asked.append(list(parameters))
-        return sgd(0.1 if len(asked) == 1 else 0.0)(asked[-1])
+        return sgd(rates[len(asked) - 1])(asked[-1])
 
     procedure.connect(lambda module: module, update)
-    procedure.draw = lambda: torch.bernoulli(torch.full((8, 3), 0.5))
-    model, critic = list(objective.model.parameters()), list(objective.critic.parameters())
-    assert [{id(p) for p in group} for group in asked] == [{id(p) for p in group} for group in (model, critic)]
-    assert all(p.requires_grad for p in critic)
-    before = [p.detach().clone() for p in (*model, *critic)]
-    logged = procedure.step(torch.bernoulli(torch.full((8, 3), 0.5)), t)
-    moved = [not torch.equal(a, b) for a, b in zip(before, (*model, *critic), strict=True)]
-    assert all(moved[: len(model)]) and not any(moved[len(model) :])
+    procedure.draw = lambda: further
+    players = objective.model, objective.critic
+    assert [{id(p) for p in group} for group in asked] == [{id(p) for p in player.parameters()} for player in players]
+    torch.manual_seed(1)
+    logged = procedure.step(x, t)
+    torch.manual_seed(1)
+    by_hand(expected, rates, x, further)
+    assert_equal(flat(objective.model), flat(expected.model))
+    assert_equal(flat(objective.critic), flat(expected.critic))
+    for player, was, rate in zip(players, (before.model, before.critic), rates, strict=True):
+        assert all(torch.equal(a, b) != (rate > 0) for a, b in zip(player.parameters(), was.parameters(), strict=True))
+        assert all(p.requires_grad for p in player.parameters())
     assert all(value.shape == (8,) and not value.requires_grad for value in logged.values())
+
+
+def flat(part: nn.Module) -> Tensor:
+    """All parameters as one vector."""
+    return nn.utils.parameters_to_vector(part.parameters()).detach()
 
 
 def test_a_critic_learns_to_tell() -> None:
