@@ -7,7 +7,7 @@ from hypothesis import given
 
 from laws.parts import SCHEDULES, vae
 from uncollapse.learning import Objective
-from uncollapse.schedules import Constant, Cosine, Cyclical, Geometric, Linear, Schedule, Sigmoid, schedule
+from uncollapse.schedules import Constant, Cosine, Cyclical, Geometric, Linear, Schedule, Sigmoid, nonnegative, schedule
 from uncollapse.vae import ELBO
 
 ends = st.floats(-5, 5)
@@ -31,6 +31,23 @@ def test_after_their_length_they_rest(name: str) -> None:
     """From `steps` on the value is that at `steps` (for the logistic curve: nearly its end)."""
     value = SCHEDULES[name]()
     assert float(value(10**6)) == pytest.approx(float(value(value.steps)), abs=0.04)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_values_lie_between_what_is_stated(name: str) -> None:
+    """Value, start and end bound all others, with 0 where it warms up: what `nonnegative` takes for granted."""
+    value = SCHEDULES[name]()
+    stated = [0.0, *(vars(value)[end] for end in ("value", "start", "end") if end in vars(value))]
+    values = value(torch.arange(100))
+    assert len(stated) > 1 and values.min() >= min(stated) - 1e-6 and values.max() <= max(stated) + 1e-6
+
+
+def test_a_weight_is_never_negative() -> None:
+    """Any schedule that states no number below 0 is handed on; a constant that does is told as what it is."""
+    linear = Linear(0.0, 3.0)
+    assert nonnegative("beta", linear, "write 1") is linear and float(nonnegative("beta", 2, "write 1")(0)) == 2.0
+    with pytest.raises(ValueError, match=r"expected a finite beta of at least 0, came Constant -1; write 1$"):
+        nonnegative("beta", Constant(-1), "write 1")
 
 
 @given(start=ends, end=ends, steps=st.integers(1, 1000))

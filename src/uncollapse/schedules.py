@@ -170,3 +170,27 @@ def schedule(value: "Schedule | float") -> Schedule:
         2.0
     """
     return value if isinstance(value, Schedule) else Constant(value)
+
+
+def nonnegative(name: str, value: "Schedule | float", instead: str) -> Schedule:
+    """A weight as a schedule, whose values all lie between those that it states as its value, start and end, or nearer 0.
+
+    Args:
+        name: What to call it in the error.
+        value: A number or a schedule.
+        instead: What to write, for the error.
+
+    Raises:
+        ValueError: If one of these is negative, infinite or no number.
+
+    Example:
+        >>> nonnegative("beta", Linear(-5.0, 1.0), "write 1 for the ELBO")
+        Traceback (most recent call last):
+        ValueError: expected a finite beta of at least 0, came Linear -5.0 to 1.0; write 1 for the ELBO
+    """
+    found = schedule(value)
+    stated = [vars(found)[end] for end in ("value", "start", "end") if end in vars(found)]
+    if not all(0 <= number < math.inf for number in stated):
+        kind = f"{type(value).__name__} " if isinstance(value, Schedule) else ""
+        raise ValueError(f"expected a finite {name} of at least 0, came {kind}{' to '.join(map(str, stated))}; {instead}")
+    return found

@@ -1,15 +1,19 @@
 """The forms of the ELBO are one bound; β and free bits leave it alone at their neutral values."""
 
+import math
+
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given
+from torch import Size
 
 from laws.numerics import assert_equal, assert_mean, cubature
-from laws.parts import BOUNDS, pairs, vae
+from laws.parts import BOUNDS, affine, pairs, vae
 from laws.ppca import PPCA
-from uncollapse.schedules import Linear
-from uncollapse.vae import ELBO, IWAE, EntropyELBO, JointELBO
+from uncollapse.divergences import Critic
+from uncollapse.schedules import Cyclical, Linear
+from uncollapse.vae import ELBO, IWAE, Capacity, EntropyELBO, JointELBO
 
 t = torch.tensor(0)
 nats = st.floats(0, 3)
@@ -88,5 +92,21 @@ def test_objectives_refuse_no_samples(form: type) -> None:
     """k = 0 and negative free bits are refused at construction."""
     with pytest.raises(ValueError, match="k of at least 1 sample"):
         form(vae(), k=0)
-    with pytest.raises(ValueError, match="free_bits of at least 0"):
-        ELBO(vae(), free_bits=-1.0)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])
+def test_weights_that_are_none_are_refused(wrong: float) -> None:
+    """Free bits and β, a schedule's ends among them, that are negative or no number; zero is one."""
+    with pytest.raises(ValueError, match=f"free_bits of at least 0 nats, came {wrong}; write 0"):
+        ELBO(vae(), free_bits=wrong)
+    with pytest.raises(ValueError, match=f"beta of at least 0, came {wrong}; write 1"):
+        ELBO(vae(), beta=wrong)
+    with pytest.raises(ValueError, match=f"beta of at least 0, came Linear 0.0 to {wrong}; write 1"):
+        ELBO(vae(), beta=Linear(0.0, wrong))
+    with pytest.raises(ValueError, match=f"gamma of at least 0, came {wrong}; "):
+        Capacity(vae(), gamma=wrong)
+    with pytest.raises(ValueError, match=f"capacity of at least 0, came Cyclical {wrong} to 25.0; "):
+        Capacity(vae(), capacity=Cyclical(wrong, 25.0))
+    with pytest.raises(ValueError, match=f"noise of at least 0, came Linear {wrong} to 0.0; write 0"):
+        Critic([Size((3,))], affine, noise=Linear(wrong, 0.0))
+    assert ELBO(vae(), beta=0.0, free_bits=0.0) and Capacity(vae(), gamma=0.0, capacity=Linear(0.0, 25.0))

@@ -14,6 +14,7 @@ from uncollapse.distributions import Bernoulli, Implicit, Normal
 from uncollapse.evaluation import FromPosterior, Matched, Widened, log_likelihood
 from uncollapse.learning import Alternating
 from uncollapse.networks import Network
+from uncollapse.training import Recipe
 from uncollapse.vae import ELBO, VAE, AdversarialVariationalBayes, diagnose
 from uncollapse.vae.collapse import UNKNOWN
 
@@ -136,8 +137,11 @@ def test_it_learns_by_adversarial_variational_bayes() -> None:
 
 
 def test_bounds_refuse_it() -> None:
-    """The ELBO needs a density; sizes are checked."""
-    with pytest.raises(ValueError, match="needs log q"):
+    """The ELBO needs a density, and says what would do, which does; sizes are checked."""
+    with pytest.raises(ValueError, match=r"ELBO needs log q\(z\|x\), Implicit gives nothing") as refused:
         ELBO(vae(posterior="Implicit"))
+    given = ["--posterior", "Implicit", "--posterior.network", "MLP"]
+    recipe = Recipe.read("vae", [*given, *str(refused.value).partition("; write ")[2].split()])
+    assert isinstance(recipe.procedure(recipe.model(Size((3,)))).objective, AdversarialVariationalBayes)
     with pytest.raises(ValueError, match="came context=0"):
         Implicit(2, (3,), small, context=0)

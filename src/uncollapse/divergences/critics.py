@@ -14,7 +14,7 @@ from torch import Size, Tensor, nn
 from uncollapse import noise
 from uncollapse.networks import Factory
 from uncollapse.parts import Part
-from uncollapse.schedules import Constant, Schedule, schedule
+from uncollapse.schedules import Constant, Schedule, nonnegative
 
 Things = tuple[Tensor, ...]
 """What a critic sees of each example: an observation, or an observation and a latent, each [B, *shape]."""
@@ -66,14 +66,12 @@ class Critic(Part, nn.Module):
         self.shapes = [Size(shape) for shape in shapes]
         if pack < 1 or (clip is not None and clip <= 0):
             raise ValueError(f"expected a pack of at least 1 and a clip above 0, or none, came pack={pack}, clip={clip}")
-        if not isinstance(noise, Schedule) and noise < 0:
-            raise ValueError(f"expected a standard deviation of the noise of at least 0, came {noise}; write 0 for none")
         if tile and len(self.shapes[0]) != 3:
             raise ValueError(
                 f"tile lays things beside the channels of an image, came shape {tuple(self.shapes[0])}; leave it out"
             )
         self.pack, self.tile, self.clip = pack, tile, clip
-        self.noise = schedule(noise)
+        self.noise = nonnegative("standard deviation of the noise", noise, "write 0 for none")
         self.blurs = not (isinstance(self.noise, Constant) and self.noise.value == 0)
         self.network = network(self._seen(), Size((1,)))
 

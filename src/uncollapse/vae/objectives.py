@@ -12,7 +12,7 @@ from uncollapse.distributions import Density, Posterior, VampPrior, block_terms,
 from uncollapse.divergences import kl_units
 from uncollapse.learning import Logged, Objective
 from uncollapse.processes import gathered
-from uncollapse.schedules import Schedule, schedule
+from uncollapse.schedules import Schedule, nonnegative
 from uncollapse.vae.collapse import diagnose, lasting, remedies
 from uncollapse.vae.model import VAE, Terms
 
@@ -76,7 +76,8 @@ class Bound(OfVAE):
         if not model.posterior.density.weighs:
             raise ValueError(
                 f"{type(self).__name__} needs log q(z|x), {type(model.posterior).__name__} gives "
-                f"{model.posterior.density.value}"
+                f"{model.posterior.density.value}; write --objective AdversarialVariationalBayes --objective.network MLP "
+                "--procedure Alternating"
             )
         self.k = k
 
@@ -113,6 +114,9 @@ class ELBO(Bound):
         beta: Weight β of the divergence, a number or a schedule (1: the ELBO itself).
         free_bits: λ in nats per latent unit, or group of them (0: none).
 
+    Raises:
+        ValueError: If beta, an end of its schedule, or free_bits is negative, infinite or no number.
+
     References:
         Kingma and Welling (2014), equation 7; β: Higgins et al. (2017); its warm-up: Bowman et al. (2016);
         free bits: Kingma et al. (2016), equation 15.
@@ -128,9 +132,9 @@ class ELBO(Bound):
 
     def __init__(self, model: VAE, k: int = 1, beta: float | Schedule = 1.0, free_bits: float = 0.0):
         super().__init__(model, k)
-        if free_bits < 0:
-            raise ValueError(f"expected free_bits of at least 0 nats, came {free_bits}")
-        self.beta, self.free_bits = schedule(beta), free_bits
+        if not 0 <= free_bits < math.inf:
+            raise ValueError(f"expected finite free_bits of at least 0 nats, came {free_bits}; write 0 for none")
+        self.beta, self.free_bits = nonnegative("beta", beta, "write 1 for the ELBO, 0 for no divergence"), free_bits
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from uncollapse.learning import Logged
 from uncollapse.processes import gathered
-from uncollapse.schedules import Schedule, schedule
+from uncollapse.schedules import Schedule, nonnegative
 from uncollapse.vae.model import VAE
 from uncollapse.vae.objectives import ELBO
 
@@ -32,7 +32,7 @@ class Capacity(ELBO):
         of_mean: Whether C is the capacity of the batch's mean divergence, rather than of each observation's.
 
     Raises:
-        ValueError: If gamma or capacity is a negative number.
+        ValueError: If gamma or capacity, or an end of its schedule, is negative, infinite or no number.
 
     References:
         Burgess et al. (2018), Understanding disentangling in β-VAE, equation 8: γ = 1000, C linear from 0 to 25 nats.
@@ -56,10 +56,9 @@ class Capacity(ELBO):
         of_mean: bool = False,
     ):
         super().__init__(model, k)
-        for name, value in (("gamma", gamma), ("capacity", capacity)):
-            if not isinstance(value, Schedule) and value < 0:
-                raise ValueError(f"expected {name} of at least 0, came {value}; the penalty is gamma |KL - capacity|")
-        self.gamma, self.capacity, self.of_mean = schedule(gamma), schedule(capacity), of_mean
+        rule = "the penalty is gamma |KL - capacity|"
+        self.gamma, self.capacity = nonnegative("gamma", gamma, rule), nonnegative("capacity", capacity, rule)
+        self.of_mean = of_mean
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         _, logged = super().forward(x, t, parameters)
