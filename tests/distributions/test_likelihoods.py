@@ -96,6 +96,18 @@ def test_optimal_sigma_leaves_out_what_is_not_finite() -> None:
     assert_equal(sigma.variance, torch.tensor(5.0))
 
 
+def test_sigmas_that_are_none_are_refused() -> None:
+    """A running average whose newest batch has no share or more than all of it, and standard deviations not above 0."""
+    for momentum in (0.0, -0.1, 7.0, float("nan")):
+        with pytest.raises(ValueError, match=rf"momentum in \(0, 1\], came {momentum}; write 0.01"):
+            OptimalSigma(Size((2,)), momentum)
+    for value in (0.0, float("nan")):
+        with pytest.raises(ValueError, match=f"sigma above 0, came {value}"):
+            FixedSigma(Size((2,)), value)
+        with pytest.raises(ValueError, match=f"sigma above 0, came start={value}"):
+            LearnedSigma(Size((2,)), value)
+
+
 @pytest.mark.parametrize("factory", DISCRETE)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("value", [0.0, 9.0, 100.0, 1e4])
@@ -119,7 +131,7 @@ def test_own_data_are_accepted_and_others_refused(name: str) -> None:
     family: Likelihood = LIKELIHOODS[name](2, Size((3,))).eval()
     x: Tensor = family(torch.randn(6, 2)).sample()
     family.check(x)
-    with pytest.raises(ValueError, match=r"shape \(3,\), came \(2,\)"):
+    with pytest.raises(ValueError, match=r"shape \(3,\), came \(2,\); (take data of|write --data.length 2 for)"):
         family.check(x[:, :2])
     with pytest.raises(ValueError, match="1 that are NaN or infinite"):
         family.check(torch.where(torch.arange(18).reshape(6, 3) == 4, torch.nan, x))

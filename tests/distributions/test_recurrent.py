@@ -164,8 +164,12 @@ def test_tokens_after_an_end_are_refused() -> None:
         p.check(x)
     p.check(x[1:])
     model(4, 3, ends=False).check(x)
-    with pytest.raises(ValueError, match=r"expected observations of shape \(4,\), came \(5,\)"):
+    with pytest.raises(ValueError, match=r"shape \(4,\), came \(5,\); shorten them, or train with --data.length 4 for"):
         p.check(torch.zeros(2, 5))
+    with pytest.raises(ValueError, match=r"shape \(4,\), came \(2,\); write --data.length 3 for sentences"):
+        p.check(torch.zeros(2, 2))
+    with pytest.raises(ValueError, match=r"shape \(4,\), came \(2, 2\); take data of the model's shape"):
+        p.check(torch.zeros(2, 2, 2))
     with pytest.raises(ValueError, match="Recurrent expects 3 levels"):
         p.check(torch.full((2, 4), 0.3))
 

@@ -82,9 +82,15 @@ class Likelihood(Part, Conditional):
             ValueError: If a value lies outside the likelihood's range, or is not finite.
         """
         if x.shape[1:] != self.shape:
-            raise ValueError(f"expected observations of shape {tuple(self.shape)}, came {tuple(x.shape[1:])}")
+            raise ValueError(
+                f"expected observations of shape {tuple(self.shape)}, came {tuple(x.shape[1:])}; "
+                f"{self.instead_of_shape(x.shape[1:])}"
+            )
         if not x.isfinite().all():
-            raise ValueError(f"expected finite numbers, came {int((~x.isfinite()).sum())} that are NaN or infinite")
+            raise ValueError(
+                f"expected finite numbers, came {int((~x.isfinite()).sum())} that are NaN or infinite; leave those "
+                "observations out"
+            )
         if self.levels is None:
             return
         grid = x * (self.levels - 1)
@@ -97,6 +103,10 @@ class Likelihood(Part, Conditional):
             )
 
     instead: ClassVar[str] = "--likelihood Gaussian for real numbers"
+
+    def instead_of_shape(self, came: Size) -> str:
+        """What to do about observations of another shape."""
+        return "take data of the model's shape, or train a model on these"
 
 
 class Posterior(Part, Conditional):

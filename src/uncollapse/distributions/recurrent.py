@@ -84,6 +84,14 @@ class Recurrent(Likelihood):
         dropout = self.word_dropout if self.training else 0.0
         return SequenceField(self.decoder, c, self.levels, self.shape, self.ends, dropout)
 
+    def instead_of_shape(self, came: Size) -> str:
+        mine, theirs = self.shape.numel(), came.numel()
+        if theirs < mine:
+            return f"write --data.length {mine - 1} for sentences: it makes room for so many words and the end"
+        if theirs > mine:
+            return f"shorten them, or train with --data.length {theirs - 1} for sentences of so many words and the end"
+        return super().instead_of_shape(came)
+
     def check(self, x: Tensor) -> None:
         """Refuse data that this likelihood gives no density to, tokens after an end among them."""
         super().check(x)

@@ -39,7 +39,7 @@ class FixedSigma(Sigma):
 
     def __init__(self, shape: Size, value: float = 1.0):
         super().__init__(shape)
-        if value <= 0:
+        if not value > 0:
             raise ValueError(f"expected a sigma above 0, came {value}")
         self.value = value
 
@@ -63,7 +63,7 @@ class LearnedSigma(Sigma):
 
     def __init__(self, shape: Size, start: float = 1.0, per_pixel: bool = False, limits: tuple[float, float] | None = None):
         super().__init__(shape)
-        if start <= 0:
+        if not start > 0:
             raise ValueError(f"expected a sigma above 0, came start={start}")
         if limits is not None and not 0 < limits[0] < limits[1]:
             raise ValueError(f"expected limits 0 < low < high, came {tuple(limits)}")
@@ -88,6 +88,9 @@ class OptimalSigma(Sigma):
         shape: Shape of one observation.
         momentum: Weight of the newest batch in the running average of the variance.
 
+    Raises:
+        ValueError: If momentum is not in (0, 1].
+
     References:
         Rybkin, Daniilidis and Levine (2021), Simple and Effective VAE Training with Calibrated Decoders, equation 6.
 
@@ -102,6 +105,8 @@ class OptimalSigma(Sigma):
 
     def __init__(self, shape: Size, momentum: float = 0.01):
         super().__init__(shape)
+        if not 0 < momentum <= 1:
+            raise ValueError(f"expected a momentum in (0, 1], came {momentum}; write 0.01")
         self.momentum = momentum
         self.register_buffer("variance", torch.ones(()))
         self.register_buffer("seen", torch.zeros(()))
