@@ -1,6 +1,8 @@
 """A bench: rows that train alike but for their options, that are done once, and whose failures stay."""
 
+import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +98,38 @@ def test_rows_and_tables_are_chosen_by_name() -> None:
     chosen = SMALL.only(["baseline"])
     assert {title: list(table.rows) for title, table in chosen.tables.items()} == {"a": ["baseline"], "b": ["baseline"]}
     assert list(SMALL.only(["a/baseline"]).tables) == ["a"] and list(SMALL.only(tables=["b"]).tables["b"].rows) == ["baseline"]
+
+
+SMALLER = shlex.split(
+    "--training.batch_size 10 --training.validate_on 50 --likelihood.layers 2 --likelihood.maps 4 --likelihood.first 5"
+)
+
+
+def numbers(bench: Bench, out: Path, steps: int, options: list[str], **asked: Any) -> dict[str, dict[str, Any]]:
+    """What is found of each row after so many steps, in their order; of one that failed, why."""
+    options = ["--steps", str(steps), "--training.validate_every", str(steps), *SMALLER, *options]
+    found = {row: told for _, row, told in carry_out(bench, out, options, examples=20, samples=5, **asked)}
+    for row, told in found.items():
+        assert "error" not in told, f"{row}: {told['error']}"
+        assert (told["steps"], told["n_examples"]) == (steps, 20)
+        assert all(np.isfinite(told[name]) for name in ("nll", "elbo", "kl", "mutual_information"))
+    return found
+
+
+def test_both_rows_of_the_demo_train(tmp_path: Path) -> None:
+    """Numbers in each row, better than those of fair coins, and their difference; the two differ by the charge of the KL."""
+    bench = Bench.read("demo")
+    found = numbers(bench, tmp_path, 30, [])
+    assert list(found) == ["baseline", "KL annealing"] and found["baseline"]["nll"] != found["KL annealing"]["nll"]
+    assert all(told["nll"] < 64 * np.log(2) for told in found.values())
+    assert np.isfinite(results(bench, tmp_path)["digits"]["KL annealing"]["difference"])
+
+
+def test_rows_of_the_remedies_of_posterior_collapse_train(tmp_path: Path) -> None:
+    """A remedy beside its baseline on digits of 8 x 8: where no draws are asked for, features of larger ones do no harm."""
+    rows, data = ["baseline", "skip decoder"], ["--data", "digits", "--data.binarize", "dynamic", "--latent", "4"]
+    found = numbers(Bench.read("collapse").only(tables=["pixelcnn"]), tmp_path, 20, data, rows=rows, draws=0)
+    assert list(found) == rows and found["skip decoder"]["nll"] != found["baseline"]["nll"] and "fid" not in found["baseline"]
 
 
 @pytest.mark.parametrize(

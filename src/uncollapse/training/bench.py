@@ -242,7 +242,7 @@ def _done(folder: Path) -> Found:
 def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> Found:
     """One row's numbers."""
     recipe = asked.read()
-    extractor = _extractor(asked, recipe.data())
+    extractor = _extractor(asked, recipe)
     fitted, _ = train(recipe, out, (out / "metrics.jsonl").exists(), watching(recipe))
     if fitted.signal is not None:
         raise KeyboardInterrupt
@@ -253,11 +253,11 @@ def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer
     return {**found, "seconds": round(fitted.seconds, 1), "steps": fitted.step, "seed": recipe.training.seed}
 
 
-def _extractor(asked: Asked, data: Data) -> Extractor:
-    """The feature network, tried on observations before anything is trained."""
-    extractor = extractor_of(asked.features)
+def _extractor(asked: Asked, recipe: Recipe) -> Extractor:
+    """The feature network, tried on observations before anything is trained; of a VAE whose draws nobody asked for, pixels."""
+    extractor = extractor_of(asked.features if asked.draws or recipe.learns is not VAE else "pixels")
     try:
-        extractor(data.test.batch(torch.arange(2)).float())
+        extractor(recipe.data().test.batch(torch.arange(2)).float())
     except ValueError as error:
         raise ValueError(f"{error}; write features: pixels, or --fid-features pixels") from None
     return extractor
