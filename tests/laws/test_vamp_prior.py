@@ -278,10 +278,10 @@ def test_a_training_begins_at_its_data(nested: bool) -> None:
     assert all((rows == u).all(-1).any() for u in found) and found.std() > 0.1
 
 
-class Ratio(posteriors.Gaussian):
-    """A posterior that gives a ratio only."""
+class Bound(posteriors.Gaussian):
+    """A posterior that gives a bound on its density."""
 
-    density = Density.RATIO
+    density = Density.BOUND
 
 
 def test_refusals() -> None:
@@ -295,8 +295,8 @@ def test_refusals() -> None:
     bernoulli, gaussian = Bernoulli(2, SHAPE, affine), posteriors.Gaussian(2, SHAPE, affine)
     with pytest.raises(ValueError, match=r"may go from -1.0 to 1.0, the data of Bernoulli lie in \[0, 1\]"):
         VAE(VampPrior(2, low=-1.0), bernoulli, gaussian)
-    with pytest.raises(ValueError, match="Ratio gives an estimate of a ratio only"):
-        VAE(VampPrior(2), bernoulli, Ratio(2, SHAPE, affine))
+    with pytest.raises(ValueError, match="Bound gives a bound in place of it"):
+        VAE(VampPrior(2), bernoulli, Bound(2, SHAPE, affine))
     tokens = partial(posteriors.Gaussian, network=partial(RecurrentEncoder, levels=2, hidden=3, embedding=2))
     with pytest.raises(ValueError, match="RecurrentEncoder reads tokens and has no gradient for them; write --prior Mixture"):
         VAE(VampPrior(2, 3), Bernoulli(2, (3,), small), tokens(2, Size((3,))))

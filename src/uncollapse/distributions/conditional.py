@@ -16,7 +16,6 @@ class Density(Enum):
 
     EXACT = "the exact log density"
     BOUND = "a bound in place of it, with which importance weights stay valid"
-    RATIO = "an estimate of a ratio only, no bound in any direction"
     SAMPLES = "nothing: it can only be sampled"
 
     @property
