@@ -334,7 +334,7 @@ def bounded(part: Prior | Posterior) -> bool:
 
 def pairs() -> list[tuple[str, str]]:
     """The priors and posteriors that live on the same support."""
-    on_interval, refused = {"Uniform", "LogitNormal"}, {("VampPrior", "Free")}
+    on_interval, refused = {"Uniform", "LogitNormal"}, {("VampPrior", "Free"), ("VampPrior", "BatchNormalized")}
     every = [(p, q) for p in PRIORS for q in POSTERIORS if (p in on_interval) == (q in on_interval)]
     few = [*RICH, "Refined", "Refined-differenced"]
     return [(p, q) for p, q in every if (p, q) not in refused and q not in IMPLICIT and (q not in few or p == "Normal")]
