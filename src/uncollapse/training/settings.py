@@ -16,7 +16,7 @@ class Training(Part):
         schedule: Factor of the optimiser's learning rate, as a function of the step.
         clip: Largest norm of the gradient; larger ones are scaled down to it. None: no clipping.
         ema: Decay of the average of the weights that is validated and kept as `best`, with running statistics of its
-            own; 0: the weights themselves.
+            own; at step t it is (1 + t) / (10 + t) at most. 0: the weights themselves.
         log_every: Steps between two lines of the log, where the device is waited for.
         validate_every: Steps between two looks at the validation data; a checkpoint follows each.
         validate_on: How many validation observations are looked at, drawn at random and always the same ones; None: all.

@@ -50,6 +50,7 @@ class Update:
         self.average = [p.detach().clone() for p in self.parameters] if self.ema else []
         device = self.parameters[0].device
         self.skipped, self.norm = torch.zeros((), device=device), torch.zeros((), device=device)
+        self.decay = self.ema
         self.one, self.measuring = torch.ones((), dtype=torch.float32, device=device), False
 
     @property
@@ -61,6 +62,7 @@ class Update:
         """Set the learning rate of this step, and whether to measure its gradient's norm for the log."""
         self.measuring = measuring
         factor = float(self.schedule(step))
+        self.decay = min(self.ema, (1 + step) / (10 + step))  # so that the start is forgotten as soon as it is far away
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
 
@@ -82,7 +84,7 @@ class Update:
         self.optimizer.step()
         if self.average:  # of the weights that this loss moved: a procedure may move some of them more often than others
             moved = [(a, p.detach()) for a, p in zip(self.average, self.parameters, strict=True) if p.grad is not None]
-            torch._foreach_lerp_([a for a, _ in moved], [p for _, p in moved], 1 - self.ema)
+            torch._foreach_lerp_([a for a, _ in moved], [p for _, p in moved], 1 - self.decay)
         self.optimizer.zero_grad()
 
     @contextmanager
