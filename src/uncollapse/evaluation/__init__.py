@@ -23,7 +23,7 @@ from uncollapse.evaluation.observation import ObservationNoise, Observed, choose
 from uncollapse.evaluation.parzen import Parzen, kde
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
 from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid, kid_interval
-from uncollapse.evaluation.samples import evaluate_samples
+from uncollapse.evaluation.samples import evaluate_samples, fid_of_draws
 from uncollapse.evaluation.two_samples import classifier_test, memorisation, mmd_test, nearest_neighbours
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "evaluate_samples",
     "extractor_of",
     "fid",
+    "fid_of_draws",
     "inception_score",
     "kde",
     "kid",

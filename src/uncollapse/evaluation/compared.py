@@ -38,12 +38,17 @@ def compared(real: Tensor, fake: Tensor, extractor: Extractor, seed: int) -> dic
         >>> found["kid_n"], found["mmd_n"], found["classifier_n"], found["mmd_p"] > 0.01, "ms_ssim" in found
         (400, 400, 400, True, False)
     """
+    a, b, words = featured(real, fake, extractor)
+    found = _distances(a, b, seed) | _diversity(a, b, seed) | _tests(a, b, seed) | _likeness(real, fake, seed)
+    return found | _classes(extractor, a, b) | {"features": words}
+
+
+def featured(real: Tensor, fake: Tensor, extractor: Extractor) -> tuple[Tensor, Tensor, str]:
+    """The features [n, D] of observations and of draws, and what they are in words."""
     within = (lambda x: x) if isinstance(extractor, Pixels) else (lambda x: x.clamp(0, 1))  # what is no image has no features
     a, b = extractor(within(real)), extractor(within(fake))
     told = extractor.describe(b)
-    words = ", ".join(str(part) for part in (told.name, f"{told.size} numbers", told.resize, told.sha256) if part)
-    found = _distances(a, b, seed) | _diversity(a, b, seed) | _tests(a, b, seed) | _likeness(real, fake, seed)
-    return found | _classes(extractor, a, b) | {"features": words}
+    return a, b, ", ".join(str(part) for part in (told.name, f"{told.size} numbers", told.resize, told.sha256) if part)
 
 
 def _distances(a: Tensor, b: Tensor, seed: int) -> dict[str, Any]:

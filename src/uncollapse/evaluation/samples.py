@@ -9,8 +9,9 @@ from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.distributions.still import evaluating
-from uncollapse.evaluation.compared import compared
+from uncollapse.evaluation.compared import compared, featured
 from uncollapse.evaluation.features import Extractor, Pixels
+from uncollapse.evaluation.frechet import fid
 from uncollapse.evaluation.two_samples import memorisation
 from uncollapse.gan import GAN, CriticEvidence, diagnose
 
@@ -59,21 +60,59 @@ def evaluate_samples(
         >>> found["verdict"], found["n_samples"]
         ('diverged', 200)
     """
-    like = next(model.parameters())
-    source = data.split(split).to(like.device, like.dtype)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        noise.seed_step(seed, 0)
-        real = source.batch(source.some(min(draws, len(source))))
-        fake = drawn(model, len(real))
+        real, fake = beside(model, data, split, draws, seed)
         seen = diagnose(fake, real, data.modes, None if game is None else heard(game, real), remedies=remedies)
         found = {k: v for k, v in seen.as_dict().items() if k != "n"} | {"remedies": seen.remedies, "n_samples": len(fake)}
         if quick or not fake.isfinite().all():
             return found | {"split": split, "data": data.name}
         noise.seed_step(seed, 1)
-        train = data.train.to(like.device, like.dtype)
+        train = data.train.to(real.device, real.dtype)
         some = train.batch(train.some(min(NEAREST, len(train))))
         found |= compared(real, fake, extractor or Pixels(), seed) | copied(fake, some, real, seed)
     return found | {"split": split, "data": data.name}
+
+
+@torch.no_grad()
+def fid_of_draws(
+    model: LatentVariableModel,
+    data: Data,
+    split: str = "test",
+    draws: int = DRAWN,
+    extractor: Extractor | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The Fréchet distance of `evaluate_samples` alone, what it is over, and of how many draws.
+
+    Args:
+        model: What to evaluate.
+        data: Where the observations come from.
+        split: train, valid, test or all.
+        draws: How many draws, and as many observations.
+        extractor: What makes the features; None: the numbers themselves.
+        seed: Of all draws; the caller's random state is left as it was.
+
+    Example:
+        >>> from uncollapse.data import load
+        >>> from uncollapse.distributions import Generator, Normal
+        >>> from uncollapse.networks import Bias
+        >>> found = fid_of_draws(LatentVariableModel(Normal(2), Generator(2, (2,), Bias)), load("ring"), draws=200)
+        >>> sorted(found), found["n_samples"]
+        (['features', 'fid', 'n_samples'], 200)
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        real, fake = beside(model, data, split, draws, seed)
+        a, b, words = featured(real, fake, extractor or Pixels())
+        return {"fid": fid(a, b), "features": words, "n_samples": len(fake)}
+
+
+def beside(model: LatentVariableModel, data: Data, split: str, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Observations of a split, at random, and as many draws."""
+    like = next(model.parameters())
+    source = data.split(split).to(like.device, like.dtype)
+    noise.seed_step(seed, 0)
+    real = source.batch(source.some(min(draws, len(source))))
+    return real, drawn(model, len(real))
 
 
 def drawn(model: LatentVariableModel, n: int, chunk: int = 1000) -> Tensor:

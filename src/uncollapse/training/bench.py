@@ -15,7 +15,7 @@ import yaml
 
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
-from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, with_modes
+from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, fid_of_draws, with_modes
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.training.checkpoint import CheckpointError, write
 from uncollapse.training.log import Observer, plain
@@ -259,7 +259,7 @@ def _extractor(asked: Asked, recipe: Recipe) -> Extractor:
     try:
         extractor(recipe.data().test.batch(torch.arange(2)).float())
     except ValueError as error:
-        raise ValueError(f"{error}; write features: pixels, or --fid-features pixels") from None
+        raise ValueError(f"{error}; of a bench: features: pixels in its file, or --fid-features pixels") from None
     return extractor
 
 
@@ -268,16 +268,10 @@ def _evaluated(model: Any, asked: Asked, recipe: str, data: Data, extractor: Ext
     extractor = extractor.to(next(model.parameters()).device)
     if isinstance(model, VAE):
         found = evaluate(model, data, "test", asked.samples, examples=asked.examples, recipe=recipe, each=True)
-        return found | (_quality(model, data, asked.draws, extractor) if asked.draws else {})
+        return found | (fid_of_draws(model, data, draws=asked.draws, extractor=extractor) if asked.draws else {})
     if isinstance(model, LatentVariableModel):
         return evaluate_samples(model, data, draws=asked.examples or asked.draws or DRAWN, extractor=extractor)
     raise ValueError(f"a bench compares models with latent variables, {asked.recipe} trains a {type(model).__name__}")
-
-
-def _quality(model: LatentVariableModel, data: Data, draws: int, extractor: Extractor) -> Found:
-    """The quality of a VAE's draws, beside its likelihood."""
-    found = evaluate_samples(model, data, draws=draws, extractor=extractor)
-    return {name: found[name] for name in ("fid", "features", "n_samples") if name in found}
 
 
 def results(bench: Bench, out: Path) -> dict[str, dict[str, Found]]:
