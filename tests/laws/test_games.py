@@ -220,6 +220,8 @@ def test_penalties_against_finite_differences(pack: int) -> None:
 
     assert_equal(R1(3.0)(judge, a, b), 1.5 * slopes(real), 1e-6)
     assert_equal(R2(3.0)(judge, a, b), 1.5 * slopes(fake), 1e-6)
+    fading = R1(schedules.Linear(2.0, 0.0, steps=4))
+    assert_equal(fading(judge, a, b, 1), 0.75 * slopes(real), 1e-6)
     same = Judged.by(judge, (real,))
     assert_equal(GradientPenalty(2.0)(judge, a, same), 2 * (slopes(real).sqrt() - 1).square(), 1e-6)
 

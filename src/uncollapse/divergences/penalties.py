@@ -10,6 +10,7 @@ from torch import Tensor
 from uncollapse import noise
 from uncollapse.divergences.critics import Things
 from uncollapse.parts import Part
+from uncollapse.schedules import Schedule, nonnegative
 
 Judge = Callable[[Things], Tensor]
 """The critic's logits of things [B, *shape]: [B / m] with packs of m."""
@@ -39,15 +40,15 @@ class Penalty(Part, ABC):
     """A number for each logit that a critic's loss is raised by."""
 
     @abstractmethod
-    def __call__(self, judge: Judge, real: Judged, fake: Judged) -> Tensor:
-        """The penalty for each pack: [B / m]."""
+    def __call__(self, judge: Judge, real: Judged, fake: Judged, t: Tensor | float = 0.0) -> Tensor:
+        """The penalty at step t for each pack: [B / m]."""
 
 
 class R1(Penalty):
     r"""The squared gradient at real observations, :math:`\tfrac\gamma2 \lVert \nabla_x a(x_{\mathrm{real}}) \rVert^2`.
 
     Args:
-        gamma: Weight γ.
+        gamma: Weight γ, a number or a schedule.
 
     References:
         Mescheder, Geiger and Nowozin (2018), Which Training Methods for GANs do actually Converge?, equation 9.
@@ -58,21 +59,21 @@ class R1(Penalty):
         4.0
     """
 
-    def __init__(self, gamma: float = 1.0):
-        self.gamma = _positive("gamma", gamma)
+    def __init__(self, gamma: float | Schedule = 1.0):
+        self.gamma = _weight("gamma", gamma)
 
-    def __call__(self, judge: Judge, real: Judged, fake: Judged) -> Tensor:
-        return 0.5 * self.gamma * real.squared_gradient()
+    def __call__(self, judge: Judge, real: Judged, fake: Judged, t: Tensor | float = 0.0) -> Tensor:
+        return 0.5 * self.gamma(t) * real.squared_gradient()
 
 
 class R2(Penalty):
     r"""The squared gradient at fakes, :math:`\tfrac\gamma2 \lVert \nabla_x a(x_{\mathrm{fake}}) \rVert^2`.
 
     Args:
-        gamma: Weight γ.
+        gamma: Weight γ, a number or a schedule.
 
     References:
-        Mescheder, Geiger and Nowozin (2018), equation 10; Huang et al. (2024), section 3.2 (both R1 and R2).
+        Mescheder, Geiger and Nowozin (2018), equation 10; Huang et al. (2024), section 3.2 (both R1 and R2), whose γ falls.
 
     Example:
         >>> judge = lambda things: things[0].sum(-1)
@@ -80,11 +81,11 @@ class R2(Penalty):
         4.0
     """
 
-    def __init__(self, gamma: float = 1.0):
-        self.gamma = _positive("gamma", gamma)
+    def __init__(self, gamma: float | Schedule = 1.0):
+        self.gamma = _weight("gamma", gamma)
 
-    def __call__(self, judge: Judge, real: Judged, fake: Judged) -> Tensor:
-        return 0.5 * self.gamma * fake.squared_gradient()
+    def __call__(self, judge: Judge, real: Judged, fake: Judged, t: Tensor | float = 0.0) -> Tensor:
+        return 0.5 * self.gamma(t) * fake.squared_gradient()
 
 
 class GradientPenalty(Penalty):
@@ -108,7 +109,7 @@ class GradientPenalty(Penalty):
     def __init__(self, lam: float = 10.0):
         self.lam = _positive("lam", lam)
 
-    def __call__(self, judge: Judge, real: Judged, fake: Judged) -> Tensor:
+    def __call__(self, judge: Judge, real: Judged, fake: Judged, t: Tensor | float = 0.0) -> Tensor:
         u = noise.uniform(real.things[0].shape[:1], real.things[0])
         between = tuple(
             torch.lerp(b, a, u.reshape(-1, *[1] * (a.dim() - 1))) for a, b in zip(real.things, fake.things, strict=True)
@@ -117,7 +118,11 @@ class GradientPenalty(Penalty):
         return self.lam * (norm - 1).square()
 
 
+def _weight(name: str, value: float | Schedule) -> Schedule:
+    return nonnegative(name, value if isinstance(value, Schedule) else _positive(name, value), "leave the penalty out for none")
+
+
 def _positive(name: str, value: float) -> float:
-    if value <= 0:
+    if not value > 0:
         raise ValueError(f"expected {name} above 0, came {value}; leave the penalty out for none")
     return value

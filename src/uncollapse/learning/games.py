@@ -39,7 +39,7 @@ class Judgement(nn.Module):
 
         a, b = Judged.by(judge, real), Judged.by(judge, fake)
         bound, logged = self._scored(a.logits, b.logits)
-        penalty = torch.stack([penalty(judge, a, b) for penalty in self.penalties]).sum(0)
+        penalty = torch.stack([penalty(judge, a, b, t) for penalty in self.penalties]).sum(0)
         return bound - penalty, logged | {"penalty": penalty}
 
     def _scored(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Logged]:
@@ -84,6 +84,8 @@ class TwoPlayer(Objective):
     def schedules(self) -> Iterator[Schedule]:
         yield from super().schedules()
         yield self.critic.noise
+        for penalty in self.penalties:
+            yield from (value for value in vars(penalty).values() if isinstance(value, Schedule))
 
     def charges(self) -> Iterator[Schedule]:
         return iter(())  # a game is diagnosed while its noise fades
