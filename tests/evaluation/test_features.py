@@ -260,7 +260,7 @@ def test_a_network_of_ones_own(chunk: int) -> None:
     assert features.dtype == torch.float32 and not features.requires_grad
     assert torch.allclose(features, expected, atol=1e-6)
     assert own.training and all(part.training for part in own)
-    assert extractor.describe(features) == Features("a test", 144, "none", extractor.sha256)
+    assert extractor.describe(features) == Features("a test", 144, "not resized", extractor.sha256)
 
 
 def test_the_hash_is_of_the_weights() -> None:

@@ -51,7 +51,7 @@ class Extractor(Part, nn.Module, ABC):
     """
 
     given: ClassVar[tuple[str, ...]] = ("module",)
-    resize = "none"
+    resize = "not resized"
 
     def __init__(self, name: str, chunk: int):
         super().__init__()
@@ -99,7 +99,7 @@ class Pixels(Extractor):
     Example:
         >>> pixels = Pixels()
         >>> pixels.describe(pixels(torch.zeros(2, 1, 8, 8)))
-        Features(name='pixels', size=64, resize='none', sha256=None)
+        Features(name='pixels', size=64, resize='not resized', sha256=None)
     """
 
     def __init__(self) -> None:
