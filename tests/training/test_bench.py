@@ -1,6 +1,8 @@
 """A bench: rows that train alike but for their options, that are done once, and whose failures stay."""
 
 import shlex
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,16 @@ def test_several_processes_fill_one_folder(tmp_path: Path) -> None:
     assert results(SMALL, tmp_path).keys() == {"a"}
     assert [title for title, _, _ in carry_out(SMALL, tmp_path, QUICK, examples=20, tables=["b"])] == ["b"]
     assert list(results(SMALL, tmp_path)["a"]) == ["wrong"] and "baseline" in results(SMALL, tmp_path)["b"]
+
+
+def test_a_row_of_an_earlier_version_stands(out: Path, tmp_path: Path) -> None:
+    """What it was not asked for then is what is not asked for now."""
+    shutil.copytree(out / "b", tmp_path / "b")
+    row = tmp_path / "b/baseline/row.json"
+    told = json.loads(row.read_text())
+    told["asked"] = {name: value for name, value in told["asked"].items() if name not in ("draws", "features")}
+    row.write_text(json.dumps(told))
+    assert [row for _, row, _ in carry_out(SMALL, tmp_path, QUICK, examples=20, tables=["b"])] == ["baseline"]
 
 
 def test_rows_that_were_asked_for_otherwise_are_refused(out: Path) -> None:

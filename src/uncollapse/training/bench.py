@@ -228,8 +228,9 @@ def _check_alike(folder: Path, asked: Asked) -> None:
     """
     before = _done(folder).get("asked") if (folder / "row.json").exists() else asdict(asked)
     for name, now in asdict(asked).items():
-        if before is None or before.get(name) != now:
-            was = "otherwise" if before is None else f"with {name} {before.get(name)!r}"
+        was = None if before is None else before.get(name, getattr(Asked, name, None))  # a row of an earlier version lacks some
+        if before is None or was != now:
+            was = "otherwise" if before is None else f"with {name} {was!r}"
             raise ValueError(
                 f"{folder} was done {was}, came {name} {now!r}; write elsewhere with --out, or take that folder away"
             )
