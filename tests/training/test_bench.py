@@ -1,7 +1,7 @@
 """A bench: rows that train alike but for their options, that are done once, and whose failures stay."""
 
-import shlex
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
