@@ -39,6 +39,13 @@ def test_another_posterior_keeps_the_encoder() -> None:
     assert not any("VampPrior" in remedy for remedy in found)
 
 
+@pytest.mark.parametrize(("role", "hidden"), [("posterior", "Laplace"), ("likelihood", "Observed")])
+def test_what_is_put_around_a_trained_model_is_not_offered(role: str, hidden: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown {role} 'Nope'; there are") as error:
+        Recipe.read("vae", [f"--{role}", "Nope"])
+    assert hidden not in str(error.value) and "Gaussian" in str(error.value)
+
+
 TABLES = {"pixelcnn": (1, 28, 28), "sequences": (10,), "captions": (36,)}
 
 

@@ -74,35 +74,26 @@ def evaluate_samples(
 
 
 @torch.no_grad()
-def fid_of_draws(
-    model: LatentVariableModel,
-    data: Data,
-    split: str = "test",
-    draws: int = DRAWN,
-    extractor: Extractor | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """The Fréchet distance of `evaluate_samples` alone, what it is over, and of how many draws.
+def fid_of_draws(model: LatentVariableModel, data: Data, draws: int, extractor: Extractor) -> dict[str, Any]:
+    """The Fréchet distance alone, as `evaluate_samples` has it, with what it is over and of how many draws.
 
     Args:
         model: What to evaluate.
         data: Where the observations come from.
-        split: train, valid, test or all.
-        draws: How many draws, and as many observations.
-        extractor: What makes the features; None: the numbers themselves.
-        seed: Of all draws; the caller's random state is left as it was.
+        draws: How many draws, and as many observations of the test split.
+        extractor: What makes the features.
 
     Example:
         >>> from uncollapse.data import load
         >>> from uncollapse.distributions import Generator, Normal
         >>> from uncollapse.networks import Bias
-        >>> found = fid_of_draws(LatentVariableModel(Normal(2), Generator(2, (2,), Bias)), load("ring"), draws=200)
+        >>> found = fid_of_draws(LatentVariableModel(Normal(2), Generator(2, (2,), Bias)), load("ring"), 200, Pixels())
         >>> sorted(found), found["n_samples"]
         (['features', 'fid', 'n_samples'], 200)
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        real, fake = beside(model, data, split, draws, seed)
-        a, b, words = featured(real, fake, extractor or Pixels())
+        real, fake = beside(model, data, "test", draws, seed=0)
+        a, b, words = featured(real, fake, extractor)
         return {"fid": fid(a, b), "features": words, "n_samples": len(fake)}
 
 

@@ -269,7 +269,7 @@ def _evaluated(model: Any, asked: Asked, recipe: str, data: Data, extractor: Ext
     extractor = extractor.to(next(model.parameters()).device)
     if isinstance(model, VAE):
         found = evaluate(model, data, "test", asked.samples, examples=asked.examples, recipe=recipe, each=True)
-        return found | (fid_of_draws(model, data, draws=asked.draws, extractor=extractor) if asked.draws else {})
+        return found | (fid_of_draws(model, data, asked.draws, extractor) if asked.draws else {})
     if isinstance(model, LatentVariableModel):
         return evaluate_samples(model, data, draws=asked.examples or asked.draws or DRAWN, extractor=extractor)
     raise ValueError(f"a bench compares models with latent variables, {asked.recipe} trains a {type(model).__name__}")

@@ -112,12 +112,13 @@ def suggestion(name: str, names: Iterable[str]) -> str:
 
 
 def subclasses(base: type) -> list[type]:
-    """All classes below a base that can be built, by name."""
+    """All classes below a base that a recipe can build, by name: those of `evaluation` are put around trained models."""
     found: dict[str, type] = {}
     waiting = [base]
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()
-        if cls is not base and not inspect.isabstract(cls) and not cls.__name__.startswith("_"):
+        hidden = cls.__name__.startswith("_") or cls.__module__.startswith("uncollapse.evaluation")
+        if cls is not base and not inspect.isabstract(cls) and not hidden:
             found[cls.__name__] = cls
     return [found[name] for name in sorted(found)]
