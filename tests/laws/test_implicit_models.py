@@ -203,6 +203,31 @@ def test_veegan_s_reconstructor_learns_by_reconstruction_alone() -> None:
         assert_equal(a, b, 1e-6)
 
 
+@pytest.mark.parametrize("name", ["GAN", "VEEGAN", "InfoGAN"])
+def test_a_mixture_learns_by_the_draws_that_it_makes(name: str) -> None:
+    """Its means move as the generator's input does: their gradient is that of the draws' latents, summed by component."""
+    torch.manual_seed(0)
+    prior = Mixture(2, components=3, scale=0.2, weighted=False)
+    beside = None if name == "GAN" else posteriors.Gaussian(2, Size((3,)), small)
+    objective = {"GAN": GAN, "VEEGAN": VEEGAN, "InfoGAN": InfoGAN}[name](
+        ImplicitModel(prior, Generator(2, Size((3,)), small), beside), critic
+    )
+    kept: list[Tensor] = []
+    rsample = type(prior()).rsample
+
+    def remember(self: object, shape: Size) -> Tensor:
+        kept.append(rsample(self, shape))
+        kept[-1].retain_grad()
+        return kept[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(prior()), "rsample", remember)
+        objective(torch.zeros(12, 3), t)[0].mean().backward()
+    assert prior.loc.grad is not None and kept[0].grad is not None
+    assert_equal(prior.loc.grad.sum(0), kept[0].grad.sum(0))
+    assert kept[0].grad.abs().sum() > 0
+
+
 def test_infogan_reads_the_code_alone() -> None:
     """With a code of one latent the information is the log density of that unit, up to its constant."""
     torch.manual_seed(0)
@@ -262,7 +287,7 @@ def test_what_makes_no_game_is_refused() -> None:
     generator = Generator(2, (3,), small)
     with pytest.raises(ValueError, match="those of Bernoulli have no gradient"):
         ImplicitModel(Normal(2), likelihoods.Bernoulli(2, (3,), small))
-    with pytest.raises(ValueError, match="nothing would train Mixture"):
+    with pytest.raises(ValueError, match="those of Mixture carry no gradient; .* --prior.weighted false"):
         GAN(ImplicitModel(Mixture(2), generator), critic)
     for kind in (ALI, VEEGAN, InfoGAN):
         with pytest.raises(ValueError, match="write --posterior Gaussian"):

@@ -21,6 +21,8 @@ class DiagonalMixture(Unvalidated):
     So the components' densities at N points are one product of [N, 2 L] and [2 L, C]: nothing of size N C L is ever made. The
     three terms are far larger than their sum where σ is small, so they are summed in float64, which no autocast lowers. A
     device without float64 (mps) takes the differences z - μ one by one.
+
+    Draws have a gradient for μ and σ, so they are reparameterised only where the weights need none.
     """
 
     support = constraints.independent(constraints.real, 1)
@@ -28,6 +30,7 @@ class DiagonalMixture(Unvalidated):
     def __init__(self, logits: Tensor, loc: Tensor, log_scale: Tensor):
         super().__init__(Size(), loc.shape[-1:])
         self.log_weights, self.loc, self.log_scale = logits.log_softmax(-1), loc, log_scale
+        self.has_rsample = not logits.requires_grad
         self.wide = loc.device.type != "mps"
         if self.wide:
             mu, log_sigma = loc.double(), log_scale.double()
@@ -61,6 +64,14 @@ class DiagonalMixture(Unvalidated):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        return self._drawn(sample_shape)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        if not self.has_rsample:
+            raise NotImplementedError("draws of a mixture have no gradient for its weights; keep these as they are")
+        return self._drawn(sample_shape)
+
+    def _drawn(self, sample_shape: Any) -> Tensor:
         shape = self._extended_shape(sample_shape)
         chosen = choose(self.log_weights, shape[:-1])
         eps = noise.normal(shape, self.loc, batch=-2 if len(shape) > 1 else -1)

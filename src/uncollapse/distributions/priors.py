@@ -1,5 +1,6 @@
 """Priors p(z)."""
 
+import math
 from typing import Any
 
 import torch
@@ -84,13 +85,22 @@ class Mixture(Prior):
 
     .. math:: p(z) = \sum_{c=1}^C \pi_c \, \mathcal N(z; \mu_c, \operatorname{diag} \sigma_c^2)
 
+    A generator learns its prior by draws, and these have no gradient for the weights: there, equal weights. Components that
+    lie apart let it jump between modes of the data, where a single Gaussian leaves draws in between.
+
     Args:
         features: Size L of the latent.
         components: Number C of Gaussians.
         spread: Standard deviation of the means at the start.
+        scale: Standard deviation σ of each component at the start.
+        weighted: Whether the weights are learned; False: they stay equal, and draws have a gradient.
+
+    Raises:
+        ValueError: If components is below 1, or the scale not above 0.
 
     References:
-        Dilokthanakul et al. (2016), Deep Unsupervised Clustering with Gaussian Mixture Variational Autoencoders.
+        Dilokthanakul et al. (2016), Deep Unsupervised Clustering with Gaussian Mixture Variational Autoencoders; of a
+        generator: Gurumurthy, Sarvadevabhatla and Babu (2017), DeLiGAN, section 4.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -98,13 +108,15 @@ class Mixture(Prior):
         torch.Size([5, 2])
     """
 
-    def __init__(self, features: int, components: int = 10, spread: float = 1.0):
+    def __init__(
+        self, features: int, components: int = 10, spread: float = 1.0, scale: float = 1.0, weighted: bool = True
+    ):
         super().__init__(features)
-        if components < 1:
-            raise ValueError(f"expected at least 1 component, came {components}")
-        self.logits = nn.Parameter(torch.zeros(components))
+        if components < 1 or not scale > 0:
+            raise ValueError(f"expected at least 1 component and a scale above 0, came components={components}, scale={scale}")
+        self.logits = nn.Parameter(torch.zeros(components), requires_grad=weighted)
         self.loc = nn.Parameter(spread * torch.randn(components, features))
-        self.log_scale = nn.Parameter(torch.zeros(components, features))
+        self.log_scale = nn.Parameter(torch.full((components, features), math.log(scale)))
 
     def forward(self, c: Any = None) -> Distribution:
         return DiagonalMixture(self.logits, self.loc, self.log_scale)

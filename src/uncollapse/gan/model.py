@@ -13,7 +13,7 @@ class Drawn(NamedTuple):
     """Fakes and the latents that they were made of."""
 
     x: Tensor  # [B, *shape], with a gradient for the generator
-    z: Tensor  # [B, L]
+    z: Tensor  # [B, L], with a gradient for a prior that learns
 
 
 class ImplicitModel(LatentVariableModel):
@@ -67,5 +67,6 @@ class ImplicitModel(LatentVariableModel):
 
     def draws(self, n: int, like: Tensor) -> Drawn:
         """n fakes and their latents, with a gradient for the generator, in the type and place of `like`."""
-        z = self.prior().sample(Size((n,))).to(like)
+        p = self.prior()
+        z = (p.rsample(Size((n,))) if p.has_rsample else p.sample(Size((n,)))).to(like)
         return Drawn(self.likelihood(z).rsample(), z)

@@ -42,7 +42,7 @@ class GAN(TwoPlayer):
         entropy: The entropy's weight λ and sampler (PresGAN); None: none.
 
     Raises:
-        ValueError: If the prior has weights that nothing would train, or the entropy is asked for of a model without density;
+        ValueError: If the prior learns and its draws have no gradient, or the entropy is asked for of a model without density;
             at the start of a training, if a batch cannot be packed.
 
     References:
@@ -85,9 +85,10 @@ class GAN(TwoPlayer):
 
     def _admit(self, model: ImplicitModel, game: Game, augmentation: Augmentation | None, entropy: Entropy | None) -> None:
         name = type(self).__name__
-        if any(p.requires_grad for p in model.prior.parameters()):
+        if any(p.requires_grad for p in model.prior.parameters()) and not model.prior().has_rsample:
             raise ValueError(
-                f"{name} draws z without a gradient, so nothing would train {type(model.prior).__name__}; write --prior Normal"
+                f"{name} trains a prior by its draws, those of {type(model.prior).__name__} carry no gradient; write --prior "
+                "Normal, or for a Mixture --prior.weighted false"
             )
         if self.needs_posterior and model.posterior is None:
             raise ValueError(f"{name} plays with an encoder, came a model without one; write --posterior Gaussian")
@@ -262,7 +263,7 @@ class VEEGAN(GAN):
 
     def gain(self, drawn: Drawn) -> tuple[Tensor, Logged]:
         gain, told = super().gain(drawn)
-        reconstruction = self.model.posterior(drawn.x).log_prob(drawn.z)
+        reconstruction = self.model.posterior(drawn.x).log_prob(drawn.z.detach())  # a prior learns by the game alone
         return gain + self.lam * reconstruction, told | {"reconstruction": reconstruction}
 
 
@@ -314,6 +315,6 @@ class InfoGAN(GAN):
     def gain(self, drawn: Drawn) -> tuple[Tensor, Logged]:
         gain, told = super().gain(drawn)
         q = self.model.posterior(drawn.x)
-        score = -0.5 * ((drawn.z - q.loc) / q.scale).square() - q.log_scale  # up to a constant, unit by unit
+        score = -0.5 * ((drawn.z.detach() - q.loc) / q.scale).square() - q.log_scale  # up to a constant, unit by unit
         information = score[:, : self.code].sum(-1)
         return gain + self.lam * information, told | {"information": information}

@@ -54,6 +54,11 @@ class Procedure(Part, ABC):
             raise RuntimeError("a procedure draws further batches within fit(procedure, data); call that")
         return self.draw()
 
+    @property
+    def looks(self) -> int | None:
+        """Steps between two validations that it needs now, beside those of the training; None: none."""
+        return None
+
     def state(self) -> dict[str, Tensor]:
         """What a resumed training needs of the procedure beside the weights, by name."""
         return {}

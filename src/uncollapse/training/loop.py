@@ -133,7 +133,7 @@ class Loop:
         since = time.perf_counter()
         while self.step < training.steps and not self._stale() and not self._stopped(stop):
             self.advance()
-            if self.step % training.validate_every == 0 or self.step == training.steps:
+            if self._due():
                 self.training_seconds += time.perf_counter() - since
                 self._validate()
                 since = time.perf_counter()
@@ -144,6 +144,11 @@ class Loop:
         self.training_seconds += time.perf_counter() - since
         if stop.signal is not None:
             self._save()
+
+    def _due(self) -> bool:
+        """Whether a validation follows this step: by the training's rule, or because the procedure needs one."""
+        every = (self.training.validate_every, self.procedure.looks or self.training.steps)
+        return self.step == self.training.steps or any(self.step % steps == 0 for steps in every)
 
     def advance(self) -> None:
         """One step of the procedure, all its randomness a function of (seed, step), and the line of the log that it ends."""

@@ -22,16 +22,18 @@ class Lagging(Apart):
     The inner loop takes the mean objective of each `window` steps and ends when it is not above that of the window before, or
     after `limit` steps. Reading that mean is the only host synchronisation, once a window. Aggressive training ends, for good,
     at the first validation whose mutual information under q is below that of the one before; from then on it is amortised
-    inference. The encoder's batches are drawn with replacement from the training data. The one optimiser keeps a state for each
+    inference. While it is aggressive there is a validation each `look_every` steps, where those of the training are further
+    apart: the paper looks after each epoch. The encoder's batches are drawn with replacement from the training data. The one optimiser keeps a state for each
     weight and leaves a weight without a gradient alone, so encoder and decoder are as if each had its own.
 
     Args:
         objective: What is maximised, of a model with an encoder.
         window: Encoder steps between two looks at the progress.
         limit: Most encoder steps before a step of the decoder; 0: never aggressive, amortised inference from the start.
+        look_every: Steps between two validations while it is aggressive; None: those of the training alone.
 
     Raises:
-        ValueError: If the posterior has no encoder that learns, or the limit is neither 0 nor a window at least.
+        ValueError: If the posterior has no encoder that learns, or a number is out of range.
 
     References:
         He, Spokoyny, Neubig and Berg-Kirkpatrick (2019), Lagging Inference Networks and Posterior Collapse, algorithm 1 and
@@ -50,11 +52,18 @@ class Lagging(Apart):
         True
     """
 
-    def __init__(self, objective: Objective, window: int = 10, limit: int = 100):
+    def __init__(self, objective: Objective, window: int = 10, limit: int = 100, look_every: int | None = None):
         super().__init__(objective)
         if window < 1 or (limit and limit < window):
             raise ValueError(f"expected 1 <= window <= limit, or limit 0 for none, came window={window}, limit={limit}")
+        if look_every is not None and look_every < 1:
+            raise ValueError(f"expected look_every of at least 1, came {look_every}; write null for the training's own looks")
+        self.look_every = look_every
         self.window, self.limit, self.aggressive, self.information = window, limit, limit > 0, -float("inf")
+
+    @property
+    def looks(self) -> int | None:
+        return self.look_every if self.aggressive else None
 
     def step(self, x: Tensor, t: Tensor) -> Logged:
         taken = 0
