@@ -287,7 +287,7 @@ def test_what_makes_no_game_is_refused() -> None:
     generator = Generator(2, (3,), small)
     with pytest.raises(ValueError, match="those of Bernoulli have no gradient"):
         ImplicitModel(Normal(2), likelihoods.Bernoulli(2, (3,), small))
-    with pytest.raises(ValueError, match="those of Mixture carry no gradient; .* --prior.weighted false"):
+    with pytest.raises(ValueError, match="those of Mixture carry no gradient"):
         GAN(ImplicitModel(Mixture(2), generator), critic)
     for kind in (ALI, VEEGAN, InfoGAN):
         with pytest.raises(ValueError, match="write --posterior Gaussian"):

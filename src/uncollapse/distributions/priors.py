@@ -108,9 +108,7 @@ class Mixture(Prior):
         torch.Size([5, 2])
     """
 
-    def __init__(
-        self, features: int, components: int = 10, spread: float = 1.0, scale: float = 1.0, weighted: bool = True
-    ):
+    def __init__(self, features: int, components: int = 10, spread: float = 1.0, scale: float = 1.0, weighted: bool = True):
         super().__init__(features)
         if components < 1 or not scale > 0:
             raise ValueError(f"expected at least 1 component and a scale above 0, came components={components}, scale={scale}")

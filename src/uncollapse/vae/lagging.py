@@ -22,9 +22,9 @@ class Lagging(Apart):
     The inner loop takes the mean objective of each `window` steps and ends when it is not above that of the window before, or
     after `limit` steps. Reading that mean is the only host synchronisation, once a window. Aggressive training ends, for good,
     at the first validation whose mutual information under q is below that of the one before; from then on it is amortised
-    inference. While it is aggressive there is a validation each `look_every` steps, where those of the training are further
-    apart: the paper looks after each epoch. The encoder's batches are drawn with replacement from the training data. The one optimiser keeps a state for each
-    weight and leaves a weight without a gradient alone, so encoder and decoder are as if each had its own.
+    inference. While it is aggressive there is a validation each `look_every` steps as well as the training's own: the paper
+    looks after each epoch. The encoder's batches are drawn with replacement from the training data. The one optimiser keeps a
+    state for each weight and leaves a weight without a gradient alone, so encoder and decoder are as if each had its own.
 
     Args:
         objective: What is maximised, of a model with an encoder.
