@@ -26,7 +26,7 @@ def proposed(name: str, *options: str) -> list[list[str]]:
 @pytest.mark.parametrize("kind", [Alternating, OptimalCritic, Unrolled])
 def test_another_procedure_is_proposed_unless_it_is_the_run_s_own(kind: type[Alternating]) -> None:
     found = proposed("gan-ring", "--procedure", kind.__name__)
-    assert len(found) == 4 + (kind is not Unrolled)
+    assert len(found) == 5 + (kind is not Unrolled)
     assert (["--procedure", "Unrolled"] in found) == (kind is not Unrolled)
 
 

@@ -16,6 +16,9 @@ def cures(objective: TwoPlayer, recipe: str) -> list[str]:
     if not critic.blurs:
         options = "--objective.critic.noise Linear --objective.critic.noise.start 0.5 --objective.critic.noise.end 0"
         found.append((options, "noise on real and fake alike that fades away"))
+    if not any(p.requires_grad for p in objective.model.prior.parameters()):
+        options = "--prior Mixture --prior.components 100 --prior.scale 0.1 --prior.weighted false"
+        found.append((options, "let the prior learn components, between which the generator jumps (DeLiGAN)"))
     if getattr(objective, "entropy", None) is None:
         sigma = "--likelihood.sigma LearnedSigma --likelihood.sigma.start 0.1"
         found.append((f"--likelihood Gaussian {sigma} --objective.entropy Entropy", "pay for entropy (PresGAN)"))
