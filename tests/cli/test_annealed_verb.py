@@ -95,6 +95,7 @@ def test_chains_may_start_at_the_posterior(vae: str, capsys: pytest.CaptureFixtu
         ("gan", ["--samples", "5", "--proposal", "prior"], "for a GAN, whose samples lie around a mode; leave it out"),
         ("gan", ["--samples", "5", "--chains", "5"], "with --samples; write --annealed in its place"),
         ("gan", ["--chains", "5"], "write --annealed beside it"),
+        ("vae", ["--features", "digits"], "--features means nothing where nothing is drawn; write --draws N beside it"),
         ("vae", ["--temperatures", "5"], "write --annealed beside it"),
         ("vae", ["--simulated", "5"], "write --annealed beside it"),
         ("vae", ["--observation-noise", "0.5"], "write --annealed beside it"),

@@ -72,6 +72,8 @@ def _idle(options: Namespace, model: LatentVariableModel) -> dict[str, str]:
         if not vae:
             del idle["observation_noise"]
             idle |= _idle_of_gans(options)
+        elif options.draws is None:
+            idle["features"] = "where nothing is drawn; write --draws N beside it"
     if dense and (options.annealed or not vae):
         name = type(model.likelihood).__name__
         idle["observation_noise"] = f"for a {name} likelihood, which has a density of its own; leave it out"

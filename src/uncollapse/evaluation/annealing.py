@@ -165,3 +165,7 @@ class Annealing(Part):
         power = max(1.0, self.temperatures / temperatures)
         growth, shrinkage = self.growth**power, self.shrinkage**power
         return replace(self, temperatures=temperatures, growth=growth, shrinkage=shrinkage, adapt="along")
+
+
+SHORT = Annealing(100, leapfrogs=5)
+"""For chains that only look for a mode, or that only rank observation noises."""

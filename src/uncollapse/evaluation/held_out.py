@@ -10,9 +10,9 @@ from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel, bits_per_dim
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket
-from uncollapse.evaluation.annealing import Annealing
-from uncollapse.evaluation.located import NEWTON, SEEKING, SHORT, located_likelihood
-from uncollapse.evaluation.observation import CHAINS, CHEAP, STEPS, choose_noise, observed
+from uncollapse.evaluation.annealing import SHORT, Annealing
+from uncollapse.evaluation.located import NEWTON, SEEKING, located_likelihood
+from uncollapse.evaluation.observation import CHAINS, STEPS, choose_noise, observed
 from uncollapse.evaluation.paths import admit
 from uncollapse.evaluation.proposals import FromPrior, Proposal
 
@@ -132,7 +132,7 @@ def decoder_evaluations(
         >>> decoder_evaluations(16, Annealing(), 100), decoder_evaluations(16, Annealing(), 100, 100, choosing=True)
         (21088000, 64332000)
     """
-    first = (STEPS + 2) * VALIDATION * CHAINS * CHEAP.evaluations if choosing else 0
+    first = (STEPS + 2) * VALIDATION * CHAINS * SHORT.evaluations if choosing else 0
     return first + (examples + 2 * (simulated or 0)) * chains * annealing.evaluations
 
 

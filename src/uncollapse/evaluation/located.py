@@ -11,13 +11,12 @@ from uncollapse.distributions import LatentVariableModel, Posterior
 from uncollapse.distributions.densities import CholeskyNormal
 from uncollapse.distributions.still import evaluating, frozen
 from uncollapse.evaluation.annealed import ais
-from uncollapse.evaluation.annealing import Annealing
+from uncollapse.evaluation.annealing import SHORT, Annealing
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
 from uncollapse.evaluation.paths import admit
 from uncollapse.evaluation.proposals import FromPrior, Widened
 from uncollapse.vae import VAE
 
-SHORT = Annealing(100, leapfrogs=5)  # how chains are annealed that only look for a mode
 SEEKING = 4  # how many of them for each image
 NEWTON = 20  # steps of the climb from the highest of their ends
 BLOCK = 256  # most images whose curvature is taken together

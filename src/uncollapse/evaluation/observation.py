@@ -13,12 +13,11 @@ from uncollapse.distributions import FixedSigma, LatentVariableModel, Likelihood
 from uncollapse.distributions.fields import NormalField
 from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.annealed import ais
-from uncollapse.evaluation.annealing import Annealing
+from uncollapse.evaluation.annealing import SHORT, Annealing
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 RANGE = 100.0  # between the largest σ that is tried and the smallest
 PRIOR_DRAWS = 256  # that the largest one is of
-CHEAP = Annealing(100, leapfrogs=5)  # how chains are annealed for each σ
 CHAINS = 2  # how many for each image
 STEPS = 10  # how often the range is narrowed
 
@@ -130,7 +129,7 @@ def choose_noise(
     """
     if steps < 1:
         raise ValueError(f"expected steps of at least 1, came {steps}; write 10, which leave 4 % of σ")
-    annealing = annealing or CHEAP
+    annealing = annealing or SHORT
     largest = math.log(spread(model, x, seed))
     found: dict[float, float] = {}
 
