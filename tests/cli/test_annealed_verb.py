@@ -38,7 +38,7 @@ def gan(tmp_path_factory: pytest.TempPathFactory) -> str:
 def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """A noise is chosen by chains as short as these, and step sizes are adapted in as short ones."""
     monkeypatch.setattr("uncollapse.evaluation.annealing.FEWEST", 2)
-    monkeypatch.setattr("uncollapse.evaluation.observation.CHEAP", Annealing(3, leapfrogs=1, adapt="never"))
+    monkeypatch.setattr("uncollapse.evaluation.observation.SHORT", Annealing(3, leapfrogs=1, adapt="never"))
 
 
 def test_a_gan_and_a_vae_are_annealed_alike(gan: str, vae: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> Annealing:
     """Chains as short as this choose the noise."""
     annealing = Annealing(20, leapfrogs=1, adapt="never")
     for module in ("observation", "held_out"):
-        monkeypatch.setattr(f"uncollapse.evaluation.{module}.CHEAP", annealing)
+        monkeypatch.setattr(f"uncollapse.evaluation.{module}.SHORT", annealing)
     return annealing
 
 
