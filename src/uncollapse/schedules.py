@@ -117,9 +117,9 @@ class Geometric(Schedule):
 
 
 class Sigmoid(Schedule):
-    r"""From start to end along a logistic curve whose middle is at half its length (Bowman et al., 2016).
+    r"""From start to end along a logistic curve whose middle is at half its length, then constant (Bowman et al., 2016).
 
-    .. math:: v(t) = v_0 + (v_1 - v_0)\, \operatorname{sigmoid}\left(s \, (t / T - \tfrac12)\right)
+    .. math:: v(t) = v_0 + (v_1 - v_0)\, \operatorname{sigmoid}\left(s \, (\min(t / T, 1) - \tfrac12)\right)
 
     Example:
         >>> [round(float(Sigmoid(0.0, 1.0, slope=10.0, steps=10)(t)), 3) for t in (0, 5, 10)]
@@ -131,7 +131,7 @@ class Sigmoid(Schedule):
         self.start, self.end, self.slope = start, end, slope
 
     def at(self, t: Tensor, steps: int) -> Tensor:
-        return self.start + (self.end - self.start) * torch.sigmoid(self.slope * (t / steps - 0.5))
+        return self.start + (self.end - self.start) * torch.sigmoid(self.slope * ((t / steps).clamp(0, 1) - 0.5))
 
 
 class Cyclical(Schedule):

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from laws.parts import ADVERSARIAL, GAMES, small, vae
 from laws.ppca import PPCA
 from uncollapse.data import from_arrays
 from uncollapse.distributions import Bernoulli, Mixture, Normal, posteriors
-from uncollapse.divergences import Critic, DensityRatio, NonSaturating
+from uncollapse.divergences import Critic, DensityRatio, LeastSquares, NonSaturating
 from uncollapse.learning import Alternating, TwoPlayer
 from uncollapse.training import Training, fit
 from uncollapse.vae import (
@@ -272,6 +273,11 @@ def test_what_makes_no_sense_is_refused() -> None:
     model = vae()
     with pytest.raises(ValueError, match="nothing would train Mixture"):
         AdversarialVariationalBayes(VAE(Mixture(2), model.likelihood, model.posterior), small)
+    with pytest.raises(ValueError, match="log density ratio, that of LeastSquares is none"):
+        AdversarialAutoencoder(vae(), small, game=LeastSquares())
+    free = posteriors.Free(2, Size((3,)), partial(posteriors.Gaussian, network=small))
+    with pytest.raises(ValueError, match="plays against an encoder, Free has none that learns"):
+        AdversarialAutoencoder(VAE(model.prior, model.likelihood, free), small)
     with pytest.raises(ValueError, match="at least 1 step"):
         Alternating(AdversarialAutoencoder(vae(), small), steps=0)
     with pytest.raises(RuntimeError, match="fit"):

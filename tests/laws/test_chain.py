@@ -11,6 +11,7 @@ from torch.distributions import MultivariateNormal
 from laws.numerics import assert_equal, assert_mean
 from laws.parts import POSTERIORS, affine, prior, small
 from uncollapse.distributions import (
+    BatchNormalized,
     Bernoulli,
     Chain,
     ChainPosterior,
@@ -22,6 +23,7 @@ from uncollapse.distributions import (
     LogitNormal,
     Mixture,
     Normal,
+    Refined,
     Uniform,
     VampPrior,
     block_terms,
@@ -29,6 +31,8 @@ from uncollapse.distributions import (
     posteriors,
 )
 from uncollapse.distributions.densities import DiagonalNormal, StandardNormal
+from uncollapse.distributions.flow_posteriors import Flow
+from uncollapse.distributions.flows import IAF
 from uncollapse.evaluation import log_likelihood
 from uncollapse.networks import Bias
 from uncollapse.vae import ELBO, IWAE, VAE, diagnose
@@ -312,8 +316,32 @@ def test_refusals() -> None:
 
 
 def test_a_chain_prior_beside_free_parameters() -> None:
-    """Free variational parameters of a chain ascend its ELBO."""
+    """Free variational parameters ascend the ELBO under a chain; a chain's own would leave a block random."""
     family = partial(ChainPosterior, first=gaussian, then=gaussian, network=affine, context=2)
-    free = Free(4, SHAPE, family, limit=20)
+    with pytest.raises(ValueError, match="ChainPosterior has weights beside them, which nothing would learn"):
+        Free(4, SHAPE, family)
+    free = Free(4, SHAPE, gaussian, limit=20)
     model = VAE(prior("ChainPrior", 4), Bernoulli(4, SHAPE, affine), free)
     assert free.encode(torch.ones(2, 3)).isfinite().all() and model.posterior is free
+
+
+def test_a_lower_block_does_not_normalise_over_draws() -> None:
+    """BatchNormalized is fine as the first block, and refused as a lower one, of prior and posterior."""
+    normalised = partial(BatchNormalized, network=affine)
+    assert ChainPosterior(4, SHAPE, normalised, gaussian, affine, context=2)(torch.ones(5, 3)).sample().shape == (5, 4)
+    for chain in (
+        lambda: ChainPosterior(4, SHAPE, gaussian, normalised, affine, context=2),
+        lambda: ChainPrior(4, Normal, normalised),
+    ):
+        with pytest.raises(ValueError, match="a lower block sees draws, over which BatchNormalized would normalise"):
+            chain()
+
+
+@pytest.mark.parametrize("inside", ["chain", "refined flow"])
+def test_no_gradient_that_leaves_out_weights_beside_the_parameters(inside: str) -> None:
+    """The doubly reparameterised gradient holds q's parameters alone: it is refused where q has weights beside them."""
+    chain = partial(ChainPosterior, first=gaussian, then=gaussian, network=affine, context=2)
+    flow = partial(Refined, family=partial(Flow, network=affine, transform=IAF), steps=1)
+    posterior = (chain if inside == "chain" else flow)(4, SHAPE)
+    with pytest.raises(ValueError, match="weights of its own"):
+        IWAE(VAE(Normal(4), Bernoulli(4, SHAPE, affine), posterior), doubly_reparameterized=True)

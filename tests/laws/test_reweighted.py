@@ -1,14 +1,18 @@
 """Reweighted EM: the gradient of θ is that of the evidence, the gradient of φ closes KL(p(z|x) ‖ q)."""
 
+from functools import partial
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 from torch.distributions import kl_divergence
 
 from laws.numerics import adam, assert_equal, assert_mean, cubature, replaying
 from laws.parts import vae
 from laws.ppca import PPCA
-from uncollapse.vae import IWAE, Amortized, ReweightedEM
+from uncollapse.distributions import Bernoulli, Normal, Refined, posteriors
+from uncollapse.networks import Bias
+from uncollapse.vae import IWAE, VAE, Amortized, ReweightedEM
 
 t = torch.tensor(0)
 
@@ -80,3 +84,11 @@ def test_it_raises_the_evidence() -> None:
 def test_one_sample_is_refused() -> None:
     with pytest.raises(ValueError, match=r"at least 2 samples .* came k=1"):
         ReweightedEM(vae(), k=1)
+
+
+def test_a_posterior_that_learns_through_the_model_is_refused() -> None:
+    """Its log q(z|x) would hand the model a gradient that is not that of the evidence."""
+    family = partial(posteriors.Gaussian, network=Bias)
+    vae = VAE(Normal(2), Bernoulli(2, Size((3,)), Bias), Refined(2, Size((3,)), family, steps=1))
+    with pytest.raises(ValueError, match="holds its samples of q fixed, Refined learns through the model; write IWAE"):
+        ReweightedEM(vae, k=4)

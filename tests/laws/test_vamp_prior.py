@@ -32,7 +32,7 @@ from uncollapse.distributions import (
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture
 from uncollapse.evaluation import log_likelihood
-from uncollapse.networks import RecurrentEncoder
+from uncollapse.networks import BatchNormMLP, RecurrentEncoder
 from uncollapse.training import Training, fit
 from uncollapse.vae import ELBO, IWAE, VAE, Amortized, EntropyELBO, JointELBO, diagnose
 
@@ -329,6 +329,9 @@ def test_refusals() -> None:
             ValueError, match="BatchNormalized would normalise by statistics of their own; write --prior Mixture"
         ):
             VAE(prior, Bernoulli(posterior.features, SHAPE, affine), posterior)
+    inside = posteriors.Gaussian(2, SHAPE, BatchNormMLP)
+    with pytest.raises(ValueError, match="BatchNorm would normalise by statistics of their own"):
+        VAE(VampPrior(2), bernoulli, inside)
     with pytest.raises(ValueError, match="hand it to VAE"):
         VampPrior(2)()
     with pytest.raises(ValueError, match="over 3 latents is a mixture of posteriors over as many, Gaussian has 2"):

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from uncollapse.report.rows import markdown
 from uncollapse.training.bench import EACH, Bench, Table, carry_out, results
+from uncollapse.training.recipe import Recipe
 
 QUICK = ["--steps", "30", "--training.validate_every", "30", "--posterior.network.hidden", "[8]"]
 ROWS = {"baseline": [], "wrong": ["--objective.beta", "word"], "free": ["--objective.free_bits", "1.0"]}
@@ -135,6 +137,24 @@ def test_both_rows_of_the_demo_train(tmp_path: Path) -> None:
     assert list(found) == ["baseline", "KL annealing"] and found["baseline"]["nll"] != found["KL annealing"]["nll"]
     assert all(told["nll"] < 64 * np.log(2) for told in found.values())
     assert np.isfinite(results(bench, tmp_path)["digits"]["KL annealing"]["difference"])
+
+
+@pytest.mark.parametrize(
+    ("bench", "title", "shape"),
+    [
+        ("collapse", "pixelcnn", (1, 28, 28)),
+        ("collapse", "sequences", (10,)),
+        ("collapse", "captions", (12,)),
+        ("modes", "grid", (2,)),
+        ("posteriors", None, (1, 28, 28)),
+    ],
+)
+def test_every_row_can_be_built(bench: str, title: str | None, shape: tuple[int, ...]) -> None:
+    """Model, objective and procedure of each row's options, as `bench` would train them."""
+    table = Bench.read(bench).tables[title or next(iter(Bench.read(bench).tables))]
+    for own in table.rows.values():
+        recipe = Recipe.read(table.recipe, list(own))
+        assert recipe.procedure(recipe.model(torch.Size(shape))).parameters()
 
 
 def test_rows_of_the_remedies_of_posterior_collapse_train(tmp_path: Path) -> None:

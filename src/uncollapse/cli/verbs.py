@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ def diagnose(options: Namespace) -> None:
         _print(options, _by_draws(options, model, data, quick=True))
         return
     x = source.batch(source.some(2000)).to(next(model.parameters()))
-    found = diagnosis(model, x, recipe=str(options.run / "config.yaml"))
+    config = options.run / "config.yaml"
+    found = diagnosis(model, x, recipe=str(config))
+    if found.remedies and config.exists():
+        found = replace(found, remedies=Recipe.read(str(config)).procedure(model).remedies(str(config)))
     print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)
 
 

@@ -24,6 +24,7 @@ class Ascending(Posterior, ABC):
         super().__init__(features, shape)
         self.family = family(features, Size(shape))
         self.support, self.density = self.family.support, self.family.density
+        self.self_contained = self.family.self_contained
         self.log_joint: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def attach(self, log_joint: Callable[[Tensor, Tensor], Tensor]) -> None:

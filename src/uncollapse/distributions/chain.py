@@ -10,6 +10,7 @@ from torch.distributions import Distribution, MultivariateNormal, constraints
 
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
 from uncollapse.distributions.densities import DiagonalNormal, Unvalidated
+from uncollapse.distributions.floored_posteriors import BatchNormalized
 from uncollapse.networks import Factory
 
 
@@ -131,8 +132,8 @@ class ChainPrior(Prior):
         self.top = _top(features, top)
         self.first = first(self.top)
         self.then = then(features - self.top, Size((self.top,)))
-        for part in (self.first, self.then):
-            _admit(part)
+        _admit(self.first)
+        _admit(self.then, lower=True)
         self.wants = self.first.wants
 
     def start_from(self, x: Tensor) -> None:
@@ -175,6 +176,8 @@ class ChainPosterior(Posterior):
         torch.Size([3, 7, 6])
     """
 
+    self_contained = False
+
     def __init__(
         self,
         features: int,
@@ -192,8 +195,8 @@ class ChainPosterior(Posterior):
         self.first = first(self.top, self.shape)
         self.network = network(self.shape, Size((context,)))
         self.then = then(features - self.top, Size((context + self.top,)))
-        for part in (self.first, self.then):
-            _admit(part)
+        _admit(self.first)
+        _admit(self.then, lower=True)
 
     def encode(self, x: Tensor) -> Tensor:
         return torch.cat((self.first.encode(x), self.network(x)), -1)
@@ -216,8 +219,8 @@ def _top(features: int, top: int | None) -> int:
     return top
 
 
-def _admit(part: Prior | Posterior) -> None:
-    """Refuse a block whose density the chain cannot multiply."""
+def _admit(part: Prior | Posterior, lower: bool = False) -> None:
+    """Refuse a block whose density the chain cannot multiply, or one below another that it sees the draws of."""
     name = type(part).__name__
     if part.density is not Density.EXACT:
         raise ValueError(f"a chain multiplies exact densities, {name} gives {part.density.value}; write Gaussian")
@@ -225,3 +228,5 @@ def _admit(part: Prior | Posterior) -> None:
         raise ValueError(f"the blocks of a chain live on the real line, {name} on an interval; write Gaussian")
     if isinstance(part, Posterior) and hasattr(part, "attach"):
         raise ValueError(f"the blocks of a chain have encoders, {name} finds its parameters through the model; write Gaussian")
+    if lower and isinstance(part, BatchNormalized):
+        raise ValueError(f"a lower block sees draws, over which {name} would normalise; write Gaussian, or {name} as first")

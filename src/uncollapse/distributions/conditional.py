@@ -135,7 +135,7 @@ class Posterior(Part, Conditional):
 
     def widen(self, parameters: Tensor, factor: float) -> Tensor:
         """The parameters of the member whose scale is `factor` times as large: [B, P] to [B, P]."""
-        raise NotImplementedError(f"{type(self).__name__} has no scale to widen; take the posterior itself as proposal")
+        raise ValueError(f"{type(self).__name__} has no scale to widen; write --proposal posterior")
 
     def forward(self, c: Any = None) -> Distribution:
         return self.at(self.encode(c))

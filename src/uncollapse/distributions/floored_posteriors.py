@@ -43,7 +43,7 @@ class BatchNormalized(Gaussian):
         floor: :math:`L \gamma^2 / 2`, the smallest mean divergence in nats.
 
     Raises:
-        ValueError: If gamma is not above 0, or momentum not in (0, 1].
+        ValueError: If gamma is not above 0, or momentum not in (0, 1]; at the start of a training, of batches of one.
 
     References:
         Zhu et al. (2020), A Batch Normalized Inference Network Keeps the KL Vanishing Away, equations 7 to 9. Batch

@@ -11,6 +11,7 @@ from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.floored_posteriors import BatchNormalized
 from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture
 from uncollapse.networks import Network
+from uncollapse.networks.batchnorm import BatchNorm
 
 
 class VampPrior(Prior):
@@ -91,26 +92,9 @@ class VampPrior(Prior):
         name = type(posterior).__name__
         if self.beside is not None and self.beside is not posterior:
             raise ValueError("this VampPrior mixes the posteriors of another model; make a new one for each model")
-        if posterior.density is not Density.EXACT:
-            raise ValueError(
-                f"VampPrior is a mixture of densities q(z|u), {name} gives {posterior.density.value}; write --prior Mixture"
-            )
-        if hasattr(posterior, "attach"):
-            raise ValueError(
-                f"VampPrior encodes its pseudo-inputs, {name} finds its parameters through the model, and so through this "
-                "prior itself; write a posterior with an encoder, or --prior Mixture"
-            )
-        tokens = [type(part).__name__ for part in posterior.modules() if isinstance(part, Network) and not part.smooth]
-        if tokens:
-            raise ValueError(
-                f"VampPrior learns its pseudo-inputs through the encoder, {tokens[0]} reads tokens and has no gradient for "
-                "them; write --prior Mixture"
-            )
-        if any(isinstance(part, BatchNormalized) for part in posterior.modules()):
-            raise ValueError(
-                "VampPrior encodes pseudo-inputs, which BatchNormalized would normalise by statistics of their own; write "
-                "--prior Mixture, or --posterior Gaussian"
-            )
+        reason = unmixable(posterior)
+        if reason is not None:
+            raise ValueError(reason)
         if posterior.features != self.features:
             raise ValueError(
                 f"VampPrior over {self.features} latents is a mixture of posteriors over as many, {name} has "
@@ -177,3 +161,36 @@ class VampPrior(Prior):
         if type(q) is DiagonalNormal:
             return DiagonalMixture(q.loc.new_zeros(self.components), q.loc, q.log_scale)
         return FamilyMixture(posterior.at, parameters, posterior.support)
+
+
+def unmixable(posterior: Posterior) -> str | None:
+    """Why the members of a posterior's family make no VampPrior, and what to write instead; None: they do.
+
+    Example:
+        >>> from torch import Size
+        >>> from uncollapse.distributions import posteriors
+        >>> from uncollapse.networks import MLP
+        >>> unmixable(posteriors.Implicit(2, Size((5,)), MLP))
+        'VampPrior is a mixture of densities q(z|u), Implicit gives none; write --prior Mixture'
+    """
+    name, parts = type(posterior).__name__, list(posterior.modules())
+    if posterior.density is not Density.EXACT:
+        return f"VampPrior is a mixture of densities q(z|u), {name} gives {posterior.density.value}; write --prior Mixture"
+    if hasattr(posterior, "attach"):
+        return (
+            f"VampPrior encodes its pseudo-inputs, {name} finds its parameters through the model, and so through this prior "
+            "itself; write a posterior with an encoder, or --prior Mixture"
+        )
+    tokens = [type(part).__name__ for part in parts if isinstance(part, Network) and not part.smooth]
+    if tokens:
+        return (
+            f"VampPrior learns its pseudo-inputs through the encoder, {tokens[0]} reads tokens and has no gradient for them; "
+            "write --prior Mixture"
+        )
+    normalised = [type(part).__name__ for part in parts if isinstance(part, (BatchNormalized, BatchNorm))]
+    if normalised:
+        return (
+            f"VampPrior encodes pseudo-inputs, which {normalised[0]} would normalise by statistics of their own; write "
+            "--prior Mixture, or an encoder without"
+        )
+    return None

@@ -55,14 +55,41 @@ def complaint(message: str, parser: ArgumentParser, short: Iterable[str] = ()) -
         return f"unknown option {unknown[1]}{suggestion(unknown[1], [*options, *short])}; see uncollapse train --help"
     key = re.search(r'Parser key "([\w.]+)"', message)
     role = key[1].rpartition(".")[2] if key else ""
-    option = re.search(r"Option '(\w+)' is not accepted.*?class_path='([\w.]+)'", message, re.DOTALL)
+    option = re.search(r"(?:Option '|unrecognized arguments: --)(\w+).*?class_path='([\w.]+)'", message, re.DOTALL)
     if option:
         return _wrong_argument(option[1], option[2])
-    named = re.search(r"import path string: *([\w.]+)$", message, re.MULTILINE)
+    path = [key[1], *re.findall(r'Parser key "([\w.]+)"', message)[1:]] if key else []
+    nested = _nested(message, path)
+    if nested:
+        return nested
+    named = re.search(r"import path string: *([A-Za-z_][\w.]*)", message)
     if role in ROLES and named:
         names = [cls.__name__ for cls in subclasses(ROLES[role])]
         return f"unknown {role} {named[1]!r}{suggestion(named[1], names)}; there are {', '.join(names)}"
     return " ".join(line.strip() for line in message.splitlines() if line.strip())
+
+
+def _nested(message: str, path: list[str]) -> str | None:
+    """What is missing from a part, or wrong about one of its numbers; None: neither.
+
+    Args:
+        message: What jsonargparse said.
+        path: The keys from the recipe's own down to the part's that it names.
+    """
+    missing = re.search(r"the following arguments are required: (\w+)", message)
+    if missing:
+        option = ".".join([*path, missing[1]])
+        usual = {"family": f"Gaussian --{option}.network MLP", "network": "MLP"}.get(missing[1], "VALUE")
+        return f"--{option} is missing: {path[-1]} has no {missing[1]} to fall back on; write --{option} {usual}"
+    own = re.search(r"^ *- (expected .* came .*)$", message, re.MULTILINE)
+    if own:
+        return own[1]
+    number = re.search(r"Expected a <class '(float|int|bool)'>", message)
+    came = re.search(r"[Vv]alue: ([\w.+-]+?)\.?(?:\s|$)", message)
+    if number and came and len(path) > 1:
+        kinds = {"float": "a finite number", "int": "a whole number", "bool": "true or false"}
+        return f"expected {kinds[number[1]]} as --{'.'.join(path)}, came {came[1]}"
+    return None
 
 
 def check_names(options: Iterable[str]) -> None:
@@ -82,6 +109,8 @@ def check_names(options: Iterable[str]) -> None:
     given = [text for option in options for text in option.split("=", 1)]
     for key, value in pairwise(given):
         role = key.lstrip("-").rpartition(".")[2]
+        if value.lower() in ("nan", "inf", "-inf"):
+            raise ValueError(f"expected a finite number, or a name, as {key}, came {value}")
         if key.startswith("--") and role in ROLES and value.isidentifier():
             names = [cls.__name__ for cls in subclasses(ROLES[role])]
             if value not in names:
@@ -91,13 +120,19 @@ def check_names(options: Iterable[str]) -> None:
 def _wrong_argument(name: str, path: str) -> str:
     """An argument that a part does not take."""
     cls_name = path.rpartition(".")[2]
-    for kinds in ([Critic, Entropy], *map(subclasses, set(ROLES.values()))):
+    exact = [cls for kinds in _kinds() for cls in kinds if path == f"{cls.__module__}.{cls_name}"]
+    for kinds in (exact, *_kinds()):
         for cls in kinds:
             if cls.__name__ == cls_name and path.startswith(cls.__module__.rpartition(".")[0]):
                 given = {"self", *cls.given}  # type: ignore[attr-defined]
                 names = [n for n in inspect.signature(cls.__init__).parameters if n not in given]  # type: ignore[misc]
                 return f"{cls_name} has no {name!r}{suggestion(name, names)}; it takes {', '.join(names) or 'nothing'}"
     return f"{cls_name} has no {name!r}"
+
+
+def _kinds() -> list[list[type]]:
+    """All that a recipe can build, by kind."""
+    return [[Critic, Entropy], *map(subclasses, dict.fromkeys(ROLES.values()))]
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

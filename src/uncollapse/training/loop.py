@@ -154,8 +154,9 @@ class Loop:
         """One step of the procedure, all its randomness a function of (seed, step), and the line of the log that it ends."""
         noise.seed_step(self.training.seed, self.step)
         self.t.fill_(self.step)
+        logged = (self.step + 1) % self.training.log_every == 0 or self.step + 1 == self.training.steps
         for update in self.updates:
-            update.at(self.step, measuring=(self.step + 1) % self.training.log_every == 0)
+            update.at(self.step, measuring=logged)
         self.meter.add(self.procedure.step(self.data.train.batch(self._index()), self.t))
         self.step += 1
         if self.step % self.training.log_every == 0 or self.step == self.training.steps:

@@ -96,7 +96,12 @@ class Recipe:
             raise ValueError(complaint(str(error), reader, SHORT)) from error
         values = yaml.safe_load(reader.dump(found))
         name = values.pop("recipe") or file.stem
-        return cls(name, values, reader.instantiate(found))
+        try:
+            return cls(name, values, reader.instantiate(found))
+        except ValueError as error:  # of a part, which says so itself unless jsonargparse put its words around it
+            if "\n" not in str(error):
+                raise
+            raise ValueError(complaint(str(error), reader, SHORT)) from error
 
     @property
     def training(self) -> Training:

@@ -121,6 +121,8 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
     if isinstance(model, VAE):
         samples, examples = glance(model)
         seen = evaluate(model, data, "valid", samples, examples=examples, recipe=again)
+        if seen.get("remedies"):
+            seen["remedies"] = recipe.procedure(model).remedies(again)
     elif isinstance(model, LatentVariableModel):
         cures = recipe.procedure(model).remedies(again)
         seen = evaluate_samples(model, data, "valid", remedies=cures, quick=True, game=load_game(out, model, data))

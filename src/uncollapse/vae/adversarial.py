@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Size, Tensor
 
 from uncollapse.distributions import Posterior
-from uncollapse.divergences import Critic, DensityRatio, Game, NonSaturating, Things
+from uncollapse.divergences import Critic, DensityRatio, Game, NonSaturating, Saturating, Things
 from uncollapse.learning import Logged, TwoPlayer
 from uncollapse.networks import Factory
 from uncollapse.vae.collapse import remedies
@@ -27,7 +27,8 @@ class Adversarial(OfVAE, TwoPlayer):
         lam: Weight λ of the game beside the reconstruction.
 
     Raises:
-        ValueError: If the prior is learned: the objective holds no log p(z) that would train it. If the game judges pairs.
+        ValueError: If the prior is learned: the objective holds no log p(z) that would train it. If the posterior does not
+            learn, or the critic's logit would be no log density ratio.
     """
 
     selects: ClassVar[str] = "objective"
@@ -37,15 +38,21 @@ class Adversarial(OfVAE, TwoPlayer):
         if not lam > 0:
             raise ValueError(f"expected lam above 0, came {lam}; 1 weighs the game like a divergence in nats")
         self.lam = lam
-        if game.pairs:
+        if not isinstance(game, (NonSaturating, Saturating, DensityRatio)):
             raise ValueError(
-                f"{type(game).__name__} judges a fake beside a real one, here a draw of q is judged alone; write "
-                "--objective.game NonSaturating"
+                f"{type(self).__name__} reads its divergence off a critic whose logit is a log density ratio, that of "
+                f"{type(game).__name__} is none; write --objective.game NonSaturating"
             )
         if any(p.requires_grad for p in model.prior.parameters()):
             raise ValueError(
                 f"{type(self).__name__} never sees log p(z), so nothing would train {type(model.prior).__name__}; write "
                 "--prior Normal, or an objective with the divergence itself (ELBO, InfoVAE)"
+            )
+
+        if not any(p.requires_grad for p in model.posterior.parameters()):
+            raise ValueError(
+                f"{type(self).__name__} plays against an encoder, {type(model.posterior).__name__} has none that learns; write "
+                "--posterior Gaussian"
             )
 
     def remedies(self, recipe: str) -> list[str]:

@@ -11,11 +11,11 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import Chain, Density, OptimalSigma, block_terms, draw
+from uncollapse.distributions import BatchNormalized, Chain, OptimalSigma, block_terms, draw
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.still import evaluating
+from uncollapse.distributions.vamp import unmixable
 from uncollapse.divergences import kl_units
-from uncollapse.networks import Network
 from uncollapse.vae.model import VAE
 
 ESTIMATOR = "aggregated posterior of N observations, one draw each (ceiling log N)"
@@ -206,13 +206,14 @@ def judge(kl: float, information: float, thresholds: Thresholds, ceiling: float 
 
 def _encoder(model: VAE) -> str:
     """The options that give another posterior the network of this one; an MLP where it has none of its own."""
-    written = model.posterior.configuration()["init_args"].get("network")
+    posterior = getattr(model.posterior, "family", model.posterior)
+    written = posterior.configuration()["init_args"].get("network")
     if written is None:
         return "--posterior.network MLP"
     if isinstance(written, str):
         written = {"class_path": written}
     options = [f"--posterior.network {written['class_path'].removeprefix('uncollapse.networks.')}"]
-    usual = signature(type(model.posterior.network)).parameters
+    usual = signature(type(posterior.network)).parameters
     for name, value in written.get("init_args", {}).items():
         default = usual[name].default
         if value != default and not (isinstance(default, type) and str(value).endswith(f".{default.__name__}")):
@@ -265,14 +266,14 @@ def remedies(model: VAE, recipe: str, plays: bool = False) -> list[str]:
         found.append((f"{elbo}.free_bits 0.25", "leave each unit some nats for free"))
     unbounded = not hasattr(model.prior.support, "lower_bound")
     encodes = any(p.requires_grad for p in model.posterior.parameters())
-    if encodes and unbounded:
+    normalised = any(isinstance(part, BatchNormalized) for part in model.posterior.modules())
+    if encodes and unbounded and not normalised:
         found.append((f"--posterior BatchNormalized {network} --prior Normal", "a floor under the KL"))
     if encodes and known:
         lagging = "--objective ELBO --procedure Lagging" if plays else "--procedure Lagging"
         found.append((lagging, "let the encoder catch up with the decoder"))
     if unbounded:
-        smooth = all(part.smooth for part in model.posterior.modules() if isinstance(part, Network))
-        mixes = encodes and smooth and model.posterior.density is Density.EXACT and not hasattr(model.posterior, "attach")
+        mixes = encodes and unmixable(model.posterior) is None
         prior = "VampPrior" if mixes and model.likelihood.levels else "Mixture"
         if known and type(model.prior).__name__ != prior:
             found.append((f"{alone}--prior {prior}", "a prior that can follow the posterior"))

@@ -8,11 +8,11 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from uncollapse.data import Data
-from uncollapse.distributions import Density, Posterior, VampPrior, block_terms, draw
+from uncollapse.distributions import BatchNormalized, Density, Posterior, VampPrior, block_terms, draw
 from uncollapse.divergences import kl_units
 from uncollapse.learning import Logged, Objective
 from uncollapse.processes import gathered
-from uncollapse.schedules import Schedule, nonnegative
+from uncollapse.schedules import Constant, Schedule, nonnegative
 from uncollapse.vae.collapse import diagnose, lasting, remedies
 from uncollapse.vae.model import VAE, Terms
 
@@ -50,6 +50,8 @@ class OfVAE(Objective):
         for part in self.model.modules():
             if isinstance(part, VampPrior):
                 part.check(data.train.batch(data.train.some(min(1000, len(data.train)))))
+            if isinstance(part, BatchNormalized) and batch < 2:
+                raise ValueError("BatchNormalized normalises over a batch, came one observation; write --batch 2 or more")
 
     def lasting(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
         return lasting(before, now)
@@ -151,6 +153,10 @@ class ELBO(Bound):
         kl = units.sum(-1)
         bound = log_likelihood - self.beta(t) * (self.floored(units) if self.free_bits else kl)
         return bound, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
+
+    def remedies(self, recipe: str) -> list[str]:
+        had = {".beta Linear": not isinstance(self.beta, Constant), ".free_bits ": self.free_bits > 0}
+        return [cure for cure in super().remedies(recipe) if not any(here and option in cure for option, here in had.items())]
 
     def floored(self, units: Tensor) -> Tensor:
         """Σ_j max(λ, mean over the batch of KL_j), spread over the batch: [B, G] to [B]."""

@@ -26,7 +26,7 @@ class ReweightedEM(Bound):
         k: Importance samples K per observation.
 
     Raises:
-        ValueError: If k is below 2, or log q(z|x) is not exact.
+        ValueError: If k is below 2, log q(z|x) is not exact, or the posterior is refined through the model itself.
 
     References:
         Dieng and Paisley (2019), Reweighted Expectation Maximization; the two wake phases: Bornschein and Bengio (2015),
@@ -52,6 +52,11 @@ class ReweightedEM(Bound):
             raise ValueError(
                 f"ReweightedEM needs the exact log q(z|x), {type(model.posterior).__name__} gives "
                 f"{model.posterior.density.value}; write IWAE with it"
+            )
+        if hasattr(model.posterior, "attach") and any(p.requires_grad for p in model.posterior.parameters()):
+            raise ValueError(
+                f"ReweightedEM holds its samples of q fixed, {type(model.posterior).__name__} learns through the model; write "
+                "IWAE with it, or --posterior Gaussian"
             )
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
