@@ -1,4 +1,4 @@
-"""Gaussian posteriors that cannot collapse: their divergence from N(0, I) has a floor by construction.
+"""Gaussian posteriors whose divergence from N(0, I) has a floor by construction; what z then tells of x is up to the decoder.
 
 The floor is the encoder's: it says which members of the family an observation can get. Parameters that are given instead (free,
 refined or widened ones) may be any member's, and a learned prior may follow the posterior, so that its divergence has no floor.
