@@ -213,7 +213,7 @@ examples:
 TRAIN = """RECIPE is a name (see `uncollapse recipes`, default: vae) or a .yaml file.
 
 options of the recipe, shortest names first:
-  --data NAME            a data set (see `uncollapse data`), or a file: .npy, .npz, .csv, .parquet, a folder of images
+  --data NAME            a data set (see `uncollapse data`), or a file: .npy, .npz, .csv, .parquet, .txt, a folder of images
   --steps N              updates in all
   --seed N               everything random follows from it
   --batch N              observations in a batch, over all processes
