@@ -140,18 +140,12 @@ def test_both_rows_of_the_demo_train(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bench", "title", "shape"),
-    [
-        ("collapse", "pixelcnn", (1, 28, 28)),
-        ("collapse", "sequences", (10,)),
-        ("collapse", "captions", (12,)),
-        ("modes", "grid", (2,)),
-        ("posteriors", None, (1, 28, 28)),
-    ],
+    ("bench", "shape"),
+    [("modes", (2,)), ("posteriors", (1, 28, 28))],
 )
-def test_every_row_can_be_built(bench: str, title: str | None, shape: tuple[int, ...]) -> None:
+def test_every_row_can_be_built(bench: str, shape: tuple[int, ...]) -> None:
     """Model, objective and procedure of each row's options, as `bench` would train them."""
-    table = Bench.read(bench).tables[title or next(iter(Bench.read(bench).tables))]
+    (table,) = Bench.read(bench).tables.values()
     for own in table.rows.values():
         recipe = Recipe.read(table.recipe, list(own))
         assert recipe.procedure(recipe.model(torch.Size(shape))).parameters()

@@ -72,13 +72,26 @@ def test_the_demo_switches_on_what_the_diagnosis_proposes() -> None:
     assert baseline.values not in after and Recipe.read(table.recipe, own).values in after
 
 
-@pytest.mark.parametrize("posterior", ["SemiImplicit", "Hierarchical", "Flow --posterior.transform Planar", "FullGaussian"])
-def test_remedies_fit_other_posteriors(posterior: str) -> None:
-    """No VampPrior where the posterior cannot be mixed."""
-    name, _, rest = posterior.partition(" ")
-    given = ["--posterior", name, *rest.split(), "--posterior.network", "MLP"]
+@pytest.mark.parametrize(
+    ("posterior", "mixes"),
+    [
+        ("SemiImplicit --posterior.network MLP", False),
+        ("Hierarchical --posterior.network MLP", False),
+        ("BatchNormalized --posterior.network MLP", False),
+        ("Gaussian --posterior.network BatchNormMLP", False),
+        ("Refined --posterior.family Gaussian --posterior.family.network GatedMLP", False),
+        ("Committed --posterior.network MLP", True),
+        ("Flow --posterior.transform Planar --posterior.network MLP", True),
+        ("FullGaussian --posterior.network MLP", True),
+    ],
+)
+def test_remedies_fit_other_posteriors(posterior: str, mixes: bool) -> None:
+    """No VampPrior where the posterior cannot be mixed, no posterior that is there already, and the network within a family."""
+    name, given = posterior.partition(" ")[0], ["--posterior", *posterior.split()]
     found = remedies(Recipe.read("vae", given).model(Size((1, 8, 8))), "vae")
-    assert any("VampPrior" in remedy for remedy in found) == (name not in ("SemiImplicit", "Hierarchical"))
+    assert any("VampPrior" in remedy for remedy in found) == mixes
+    assert any("--posterior BatchNormalized" in remedy for remedy in found) == (name != "BatchNormalized")
+    assert any("GatedMLP" in remedy for remedy in found) == (name == "Refined")
     for remedy in found:
         words = shlex.split(remedy.partition("  ")[0])[3:]
         recipe = Recipe.read("vae", [*given, *words])
@@ -100,3 +113,11 @@ def test_an_implicit_posterior_is_told_of_no_bound() -> None:
     given = ["--posterior", "Implicit", "--posterior.network", "MLP"]
     found = remedies(Recipe.read("vae", given).model(Size((1, 8, 8))), "vae")
     assert found and not any(word in remedy for remedy in found for word in ("ELBO", "Lagging", "VampPrior"))
+
+
+def test_a_run_is_not_told_what_it_has() -> None:
+    """A warm-up of β and free bits are proposed to a plain ELBO alone."""
+    for own, option in ((["--objective.beta", "Linear"], ".beta Linear"), (["--objective.free_bits", "0.25"], ".free_bits")):
+        recipe = Recipe.read("vae", own)
+        told = recipe.procedure(recipe.model(Size((1, 8, 8)))).remedies("vae")
+        assert len(told) > 3 and not any(option in remedy for remedy in told)
