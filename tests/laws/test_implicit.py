@@ -81,15 +81,16 @@ def test_one_that_ignores_its_input_is_collapsed() -> None:
 
 
 def test_held_out_likelihood_by_the_matched_gaussian() -> None:
-    """log p(x) of the linear-Gaussian model by importance sampling from the moments of an implicit posterior: 0.02 nats."""
+    """log p(x) of the linear-Gaussian model by importance sampling from the moments of an implicit posterior: 0.02 nats from
+    the exact one's, 0.2 from a random one's made ten times as wide."""
     ppca = PPCA()
     posterior = Implicit(2, (4,), small, small)
     model, x = VAE(ppca.vae.prior, ppca.vae.likelihood, posterior), ppca.sample(5)
-    found = log_likelihood(model, x, k=20000, proposal=Matched(factor=3.0))
+    found = log_likelihood(model, x, k=20000, proposal=Matched(factor=10.0))
     easy = log_likelihood(VAE(ppca.vae.prior, ppca.vae.likelihood, _exact(ppca)), x, k=4000)
     assert_equal(easy.log_likelihoods, ppca.log_prob(x).detach(), 0.02)
     assert easy.elbo < -easy.nll and easy.kl > 0 and "Matched" in easy.proposal
-    assert (found.log_likelihoods <= ppca.log_prob(x) + 0.5).all()
+    assert_equal(found.log_likelihoods, ppca.log_prob(x).detach(), 0.2)
     with pytest.raises(ValueError, match="write Matched"):
         log_likelihood(model, x, proposal=FromPosterior())
 
