@@ -114,5 +114,5 @@ def _check_grey(data: Data) -> None:
         if low < 0 or high > 1:
             raise ValueError(
                 f"expected values in [0, 1] to binarize, came {low:.4g} to {high:.4g} in the {split} split of {data.name}: "
-                "rescale them, or leave binarize at none"
+                "rescale them, or write --data.binarize none"
             )
