@@ -54,6 +54,30 @@ def test_evaluate_takes_another_proposal(proposal: str, run: Path, capsys: pytes
     assert np.isfinite(json.loads(capsys.readouterr().out)["nll"])
 
 
+def test_a_run_is_not_told_to_do_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A training of two steps, collapsed, whose warm-up neither its summary nor `diagnose` proposes."""
+    out = tmp_path / "annealed"
+    argv = [
+        "--steps",
+        "2",
+        "--objective.beta",
+        "Linear",
+        "--likelihood.network.hidden",
+        "[8]",
+        "--no-report",
+        "--out",
+        str(out),
+    ]
+    assert main(["train", "vae", *argv]) == 0
+    capsys.readouterr()
+    assert main(["diagnose", str(out), "--json"]) == 0
+    for found in (json.loads((out / "summary.json").read_text()), json.loads(capsys.readouterr().out)):
+        assert found["verdict"] == "collapsed" and found["remedies"]
+        assert not any(".beta Linear" in remedy for remedy in found["remedies"])
+    (line,) = (json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines() if '"train"' in line)
+    assert line["step"] == 2 and line["gradient_norm"] > 0  # the last line has its own, whatever log_every is
+
+
 def test_diagnose_says_what_and_why(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", str(run)]) == 0
     said = capsys.readouterr().out

@@ -33,7 +33,7 @@ from uncollapse.distributions import (
 from uncollapse.distributions.densities import DiagonalNormal, StandardNormal
 from uncollapse.distributions.flow_posteriors import Flow
 from uncollapse.distributions.flows import IAF
-from uncollapse.evaluation import log_likelihood
+from uncollapse.evaluation import Widened, log_likelihood
 from uncollapse.networks import Bias
 from uncollapse.vae import ELBO, IWAE, VAE, diagnose
 
@@ -345,3 +345,9 @@ def test_no_gradient_that_leaves_out_weights_beside_the_parameters(inside: str) 
     posterior = (chain if inside == "chain" else flow)(4, SHAPE)
     with pytest.raises(ValueError, match="weights of its own"):
         IWAE(VAE(Normal(4), Bernoulli(4, SHAPE, affine), posterior), doubly_reparameterized=True)
+
+
+def test_a_chain_has_no_scale_to_widen() -> None:
+    model = hierarchical()
+    with pytest.raises(ValueError, match="ChainPosterior has no scale to widen; write --proposal posterior"):
+        log_likelihood(model, torch.ones(2, 3), k=4, proposal=Widened(1.5))

@@ -3,7 +3,6 @@
 import json
 from argparse import Namespace
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,10 +62,9 @@ def diagnose(options: Namespace) -> None:
         _print(options, _by_draws(options, model, data, quick=True))
         return
     x = source.batch(source.some(2000)).to(next(model.parameters()))
-    config = options.run / "config.yaml"
-    found = diagnosis(model, x, recipe=str(config))
-    if found.remedies and config.exists():
-        found = replace(found, remedies=Recipe.read(str(config)).procedure(model).remedies(str(config)))
+    found = diagnosis(model, x, recipe=str(options.run / "config.yaml"))
+    cures = _cures(options, model) if found.remedies else None
+    found = found if cures is None else replace(found, remedies=cures)
     print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)
 
 
@@ -129,10 +127,15 @@ def data(options: Namespace) -> None:
     _list(options, data_names())
 
 
+def _cures(options: Namespace, model: LatentVariableModel) -> list[str] | None:
+    """What to try, as commands that train the run's recipe otherwise; None where the recipe is gone."""
+    recipe = options.run / "config.yaml"
+    return Recipe.read(str(recipe)).procedure(model).remedies(str(recipe)) if recipe.exists() else None
+
+
 def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick: bool = False) -> dict[str, Any]:
     """What can be said of a model by its draws, and the remedies for the recipe that it was trained with."""
-    recipe = str(options.run / "config.yaml")
-    cures = Recipe.read(recipe).procedure(model).remedies(recipe) if Path(recipe).exists() else None
+    cures = _cures(options, model)
     game = None if options.data else load_game(options.run, model, data)
     if quick:
         return evaluate_samples(model, data, options.split, remedies=cures, quick=True, game=game)

@@ -134,7 +134,11 @@ class Posterior(Part, Conditional):
         raise NotImplementedError
 
     def widen(self, parameters: Tensor, factor: float) -> Tensor:
-        """The parameters of the member whose scale is `factor` times as large: [B, P] to [B, P]."""
+        """The parameters of the member whose scale is `factor` times as large: [B, P] to [B, P].
+
+        Raises:
+            ValueError: If the family has no scale.
+        """
         raise ValueError(f"{type(self).__name__} has no scale to widen; write --proposal posterior")
 
     def forward(self, c: Any = None) -> Distribution:

@@ -169,7 +169,7 @@ class Free(Ascending):
         limit: Most steps for one batch.
 
     Raises:
-        ValueError: If the limit is below one window, or the family has no log q(z|x) or weights beside its encoder's.
+        ValueError: If the limit is below one window, or the family has weights beside its encoder's.
 
     References:
         Blei, Kucukelbir and McAuliffe (2017), Variational Inference, section 2.4; Hoffman et al. (2013).
@@ -188,7 +188,7 @@ class Free(Ascending):
         super().__init__(features, shape, family)
         if not 1 <= window <= limit:
             raise ValueError(f"expected 1 <= window <= limit, came window={window}, limit={limit}: no step would be taken")
-        if not (self.self_contained and self.density.weighs):
+        if not self.self_contained:
             raise ValueError(
                 f"Free searches a family that its parameters alone tell, {type(self.family).__name__} has weights beside them, "
                 "which nothing would learn; write --posterior.family Gaussian"

@@ -48,7 +48,6 @@ class Adversarial(OfVAE, TwoPlayer):
                 f"{type(self).__name__} never sees log p(z), so nothing would train {type(model.prior).__name__}; write "
                 "--prior Normal, or an objective with the divergence itself (ELBO, InfoVAE)"
             )
-
         if not any(p.requires_grad for p in model.posterior.parameters()):
             raise ValueError(
                 f"{type(self).__name__} plays against an encoder, {type(model.posterior).__name__} has none that learns; write "
