@@ -103,9 +103,14 @@ class NormalField(Field):
         return self.loc + self.sigma(self.loc).exp() * noise.normal(shape, self.loc, self.rows(shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        log_sigma = self.sigma(self.loc, value)
-        eps = (value - self.loc) * torch.exp(-log_sigma)
-        return self.total(-0.5 * eps.square() - log_sigma) - 0.5 * self.event_shape.numel() * LOG_2PI
+        log_sigma, dimensions = self.sigma(self.loc, value), self.event_shape.numel()
+        loc, x = torch.broadcast_tensors(self.loc, value.to(self.loc.dtype))
+        squares = F.mse_loss(loc, x, reduction="none")
+        if log_sigma.dim() == 0:  # one σ for all: one pass less over the event
+            log_p = -0.5 * self.total(squares) * torch.exp(-2 * log_sigma) - dimensions * log_sigma
+        else:
+            log_p = self.total(-0.5 * squares * torch.exp(-2 * log_sigma) - log_sigma)
+        return log_p - 0.5 * dimensions * LOG_2PI
 
 
 class LogisticField(Field):
