@@ -48,6 +48,8 @@ def test_a_weight_is_never_negative() -> None:
     assert nonnegative("beta", linear, "write 1") is linear and float(nonnegative("beta", 2, "write 1")(0)) == 2.0
     with pytest.raises(ValueError, match=r"expected a finite beta of at least 0, came Constant -1; write 1$"):
         nonnegative("beta", Constant(-1), "write 1")
+    with pytest.raises(ValueError, match=r"came the word 'Linear'; write a schedule such as Linear\(\)"):
+        nonnegative("beta", "Linear", "write 1")
 
 
 @given(start=ends, end=ends, steps=st.integers(1, 1000))

@@ -165,11 +165,18 @@ class Cyclical(Schedule):
 def schedule(value: "Schedule | float") -> Schedule:
     """A number is a schedule that never changes.
 
+    Raises:
+        ValueError: If it is neither.
+
     Example:
         >>> float(schedule(2.0)(5))
         2.0
     """
-    return value if isinstance(value, Schedule) else Constant(value)
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, str):
+        raise ValueError(f"expected a number or a schedule, came the word {value!r}; write a schedule such as Linear()")
+    return Constant(value)
 
 
 def nonnegative(name: str, value: "Schedule | float", instead: str) -> Schedule:

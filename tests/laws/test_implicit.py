@@ -10,7 +10,7 @@ from torch import Size, Tensor, nn
 from laws.numerics import adam, assert_equal, assert_mean
 from laws.parts import small, vae
 from laws.ppca import PPCA
-from uncollapse.distributions import Bernoulli, Implicit, Normal
+from uncollapse.distributions import Implicit, Normal, likelihoods
 from uncollapse.evaluation import FromPosterior, Matched, Widened, log_likelihood
 from uncollapse.learning import Alternating
 from uncollapse.networks import Network
@@ -43,7 +43,7 @@ class Affine(Network):
 def known(matrix: Tensor) -> VAE:
     """An implicit posterior that is N(x, A Aᵀ) in truth, on data of two features."""
     posterior = Implicit(2, (2,), Identity, partial(Affine, matrix=matrix.tolist()), context=2, noise_features=2)
-    return VAE(Normal(2), Bernoulli(2, (2,), small), posterior)
+    return VAE(Normal(2), likelihoods.Gaussian(2, (2,), small), posterior)
 
 
 def test_draws_are_the_networks() -> None:

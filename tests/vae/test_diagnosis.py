@@ -4,6 +4,7 @@ import json
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Size
@@ -11,6 +12,7 @@ from torch import Size
 from laws.parts import affine, vae
 from laws.ppca import PPCA
 from uncollapse.distributions import Bernoulli, LogitNormal, Normal, OptimalSigma, Uniform, likelihoods, posteriors
+from uncollapse.evaluation import log_likelihood
 from uncollapse.networks import Bias
 from uncollapse.vae import VAE, Thresholds, diagnose
 from uncollapse.vae.collapse import judge
@@ -144,3 +146,23 @@ def test_it_leaves_the_model_alone() -> None:
     before = [p.clone() for p in model.parameters()]
     diagnose(model, torch.ones(10, 3))
     assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_arrays_are_as_good_as_tensors() -> None:
+    """numpy in place of torch, whatever its type, gives the same numbers; data that the model cannot have made are refused."""
+    model = vae()
+    x = bits(50)[:, :3]
+    found = diagnose(model, x.numpy().astype(bool))
+    torch.manual_seed(0)
+    a = log_likelihood(model, x, k=3).nll
+    torch.manual_seed(0)
+    assert log_likelihood(model, x.numpy(), k=3).nll == a and found.n == 50
+    with pytest.raises(ValueError, match=r"expected observations of shape .* came \(7,\)"):
+        diagnose(model, np.zeros((5, 7)))
+
+
+def test_no_fewer_draws_than_none() -> None:
+    model = vae()
+    assert len(model.sample(0)) == 0
+    with pytest.raises(ValueError, match="expected how many observations to draw, came -1"):
+        model.sample(-1)

@@ -92,7 +92,7 @@ def _show(fitted: Fitted, out: Path, summary: dict[str, Any], options: Namespace
 def report(out: Path, model: LatentVariableModel) -> Path:
     """Write the report of a run on some of the test split."""
     source = load_data(out).test
-    like = next(model.parameters())
+    like = model.like
     index = source.some(2000)
     labels = None if source.labels is None else source.labels[index]
     return write_report(out, model, source.to(like.device, like.dtype).batch(index), labels)

@@ -61,7 +61,7 @@ def diagnose(options: Namespace) -> None:
     if not isinstance(model, VAE):
         _print(options, _by_draws(options, model, data, quick=True))
         return
-    x = source.batch(source.some(2000)).to(next(model.parameters()))
+    x = source.batch(source.some(2000)).to(model.like)
     found = diagnosis(model, x, recipe=str(options.run / "config.yaml"))
     cures = _cures(options, model) if found.remedies else None
     found = found if cures is None else replace(found, remedies=cures)
@@ -139,7 +139,7 @@ def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick:
     game = None if options.data else load_game(options.run, model, data)
     if quick:
         return evaluate_samples(model, data, options.split, remedies=cures, quick=True, game=game)
-    extractor = extractor_of(options.features).to(next(model.parameters()).device)
+    extractor = extractor_of(options.features).to(model.like.device)
     return evaluate_samples(model, data, options.split, options.draws or DRAWN, extractor, options.seed, cures, game=game)
 
 
@@ -151,7 +151,7 @@ def _model(options: Namespace) -> LatentVariableModel:
 def _opened(options: Namespace) -> tuple[Any, Data]:
     """The model of a run, and its data or other data, which must fit it; settles which split is meant, and the noise of it."""
     model = _model(options)
-    like = next(model.parameters())
+    like = model.like
     room = model.likelihood.shape.numel() - 1
     found = load_data(options.run, options.data, room).to(like.device, like.dtype)
     admit(model, found)

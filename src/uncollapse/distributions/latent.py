@@ -1,5 +1,6 @@
 """Models with latent variables: a prior, a likelihood, and maybe a posterior beside them."""
 
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -42,6 +43,21 @@ class LatentVariableModel(Saved):
     def sizes(self) -> dict[str, Any]:
         return {"features": self.prior.features, "shape": list(self.likelihood.shape)}
 
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the model's own type and device."""
+        return next(chain(self.parameters(), self.buffers()), torch.empty(()))
+
+    def admit(self, x: Any) -> Tensor:
+        """Observations, a tensor or an array [B, *shape], as the model takes them.
+
+        Raises:
+            ValueError: If the likelihood gives them no density.
+        """
+        x = torch.as_tensor(x).to(self.like)
+        self.likelihood.check(x)
+        return x
+
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) = log p(x|z) + log p(z) in nats, constants included: x [B, *shape] and z [K, B, L] to [K, B]."""
         return self.likelihood(z).log_prob(x) + self.prior().log_prob(z)
@@ -54,7 +70,12 @@ class LatentVariableModel(Saved):
             n: How many.
             source: Where the latents come from; None: the prior.
             mean: The mean of p(x|z) in place of a draw: pictures without the noise of the likelihood.
+
+        Raises:
+            ValueError: If n is below 0.
         """
+        if n < 0:
+            raise ValueError(f"expected how many observations to draw, came {n}; write 0 or more")
         with evaluating(self):
             z = (self.prior() if source is None else source).sample(Size((n,)))
             return self.decode(z) if mean else self.likelihood(z).sample()

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -234,8 +233,7 @@ class _Sampler:
         self.model, self.chains = model, chains
         self.annealing, self.start = annealing or Annealing(), start or FromPrior()
         admit(model, self.start)
-        self.like = next(chain(model.parameters(), model.buffers()), torch.empty(()))
-        budget = budget or (2**21 if self.like.device.type == "cpu" else 2**26)
+        budget = budget or (2**21 if model.like.device.type == "cpu" else 2**26)
         self.rows = max(1, budget // width(model))
 
     def found(self, x: Tensor, z: Tensor | None = None) -> Annealed:
@@ -249,10 +247,9 @@ class _Sampler:
         return Annealed.of(whole, 1 if z is None else -1)
 
     def block(self, x: Tensor, z: Tensor | None) -> Run:
-        x = x.to(self.like)
-        self.model.likelihood.check(x)
+        x = self.model.admit(x)
         path = Path(self.model, x, self.start)
-        first = path.draw(self.chains) if z is None else z.to(self.like).expand(self.chains, *z.shape).contiguous()
+        first = path.draw(self.chains) if z is None else z.to(x).expand(self.chains, *z.shape).contiguous()
         check(path, first)
         return run(path, first, self.annealing, table(path, self.annealing, self.chains), down=z is not None)
 

@@ -50,7 +50,7 @@ def evaluate(
         >>> round(found["nll"], 4), found["verdict"]
         (2.7726, 'collapsed')
     """
-    like = next(model.parameters())
+    like = model.like
     source = data.split(split).to(like.device, like.dtype)
     index = source.some(examples)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

@@ -195,7 +195,7 @@ def _with_density(
 
 
 def _images(model: LatentVariableModel, data: Data, split: str, n: int | None, seed: int) -> Tensor:
-    like = next(model.parameters())
+    like = model.like
     source = data.split(split).to(like.device, like.dtype)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         noise.seed_step(seed, 0)

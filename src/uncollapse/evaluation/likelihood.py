@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import reduce
-from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
@@ -109,7 +109,7 @@ def log_likelihood(
     """
     proposal = natural(model) if proposal is None else proposal
     _admit(model, k, budget, proposal)
-    batches = [x] if isinstance(x, Tensor) else x
+    batches = [torch.as_tensor(x)] if isinstance(x, (Tensor, np.ndarray)) else x
     with evaluating(model), _handing_over(model, autocast):
         sampler = _Sampler(model, k, proposal, budget, autocast)
         blocks = [sampler.estimates(batch) for batch in batches]
@@ -123,7 +123,7 @@ class _Sampler:
 
     def __init__(self, model: VAE, k: int, proposal: Proposal, budget: int | None, autocast: torch.dtype | None):
         self.model, self.k, self.proposal, self.autocast = model, k, proposal, autocast
-        self.like = next(chain(model.parameters(), model.buffers()), torch.empty(()))
+        self.like = model.like
         self.prior, self.natural = model.prior(), natural(model)
         budget = budget or (2**21 if self.like.device.type == "cpu" else 2**26)
         self.rows = max(1, budget // width(model))
@@ -139,8 +139,7 @@ class _Sampler:
         each = max(self.k, self.proposal.draws if isinstance(self.proposal, Matched) else 1)
         size = max(1, self.rows // each)
         for x, columns in zip(batch.split(self.rows), found.split(self.rows, 1), strict=True):
-            x = x.to(self.like)
-            self.model.likelihood.check(x)
+            x = self.model.admit(x)
             parameters = self.model.posterior.encode(x)
             for block in zip(x.split(size), parameters.split(size), columns.split(size, 1), strict=True):
                 self.estimate(*block)

@@ -149,7 +149,7 @@ def spread(model: LatentVariableModel, x: Tensor, seed: int = 0) -> float:
     Raises:
         ValueError: If they are nowhere apart.
     """
-    like = next(iter(model.parameters()), torch.empty(()))
+    like = model.like
     x = x.to(like)
     with evaluating(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         noise.seed_step(seed, 0)

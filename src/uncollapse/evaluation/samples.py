@@ -99,7 +99,7 @@ def fid_of_draws(model: LatentVariableModel, data: Data, draws: int, extractor: 
 
 def beside(model: LatentVariableModel, data: Data, split: str, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     """Observations of a split, at random, and as many draws."""
-    like = next(model.parameters())
+    like = model.like
     source = data.split(split).to(like.device, like.dtype)
     noise.seed_step(seed, 0)
     real = source.batch(source.some(min(draws, len(source))))

@@ -20,7 +20,7 @@ MAPPED = 2000  # most observations on the map
 @contextmanager
 def steady(model: LatentVariableModel, seed: int = 0) -> Iterator[torch.device]:
     """Within it the model is in eval mode and draws follow from the seed; both are as before after it. Gives its device."""
-    device, training = next(model.parameters()).device, model.training
+    device, training = model.like.device, model.training
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(seed)
         model.eval()
@@ -42,7 +42,7 @@ def spread(x: Tensor, n: int) -> Tensor:
 
 def on(x: Tensor, model: LatentVariableModel) -> Tensor:
     """Observations on the model's device, in its type."""
-    like = next(model.parameters())
+    like = model.like
     return x.to(like.device, like.dtype)
 
 

@@ -266,7 +266,7 @@ def _extractor(asked: Asked, recipe: Recipe) -> Extractor:
 
 def _evaluated(model: Any, asked: Asked, recipe: str, data: Data, extractor: Extractor) -> Found:
     """What is measured of a row's model on the test split: likelihoods of a VAE, draws of an implicit model."""
-    extractor = extractor.to(next(model.parameters()).device)
+    extractor = extractor.to(model.like.device)
     if isinstance(model, VAE):
         found = evaluate(model, data, "test", asked.samples, examples=asked.examples, recipe=recipe, each=True)
         return found | (fid_of_draws(model, data, asked.draws, extractor) if asked.draws else {})

@@ -37,5 +37,5 @@ def load_game(run: str | Path, model: LatentVariableModel, data: Data) -> GAN | 
     if not procedure.state().keys() <= state.keys():
         return None
     procedure.restore(state)
-    game.to(next(model.parameters())).meet(data, game.critic.pack)
+    game.to(model.like).meet(data, game.critic.pack)
     return game.eval()

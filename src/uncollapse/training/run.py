@@ -106,7 +106,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _fit_aggregate(model: VAE, data: Data, best: Path) -> None:
     """Fit the mixture that `sample --source mixture` draws from to some of the training split; keep it with the weights."""
-    like = next(model.parameters())
+    like = model.like
     noise.seed_step(0, 0)
     model.fit_aggregate(data.train.to(like.device, like.dtype).batch(data.train.some(5000)))
     values = {name: value for name, value in verify(best).items() if name not in ("format", "sha256")}
@@ -134,7 +134,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
         "seed": recipe.training.seed,
         "parameters": sum(p.numel() for p in model.parameters()),
         "recipe": recipe.name,
-        "device": str(next(model.parameters()).device),
+        "device": str(model.like.device),
         "version": uncollapse.__version__,
     }
 
