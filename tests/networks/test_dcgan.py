@@ -123,3 +123,14 @@ def test_what_makes_no_network_is_refused(options: dict[str, int]) -> None:
     for build in (lambda: DCGANGenerator(Size((4,)), RGB28, **options), lambda: DCGANCritic(RGB28, Size((1,)), **options)):
         with pytest.raises(ValueError, match="expected at least 1 layer and an odd kernel of at least 3, came"):
             build()
+
+
+def test_weights_by_their_number_keep_the_scale() -> None:
+    """std=None: logits of noise without normalisation have the scale of the noise, where N(0, 0.02²) leaves a hundredth."""
+    torch.manual_seed(0)
+    x = torch.randn(20, *RGB28)
+    even, small = (DCGANCritic(RGB28, Size((500,)), width=16, batch_norm=False, std=std)(x).std() for std in (None, 0.02))
+    assert 0.5 < even < 2 and small < 0.01
+    torch.manual_seed(0)
+    generator = DCGANGenerator(Size((100,)), RGB28, width=16, squash=False, std=None)
+    assert 0.5 < generator(torch.randn(20, 100)).std() < 2

@@ -20,7 +20,7 @@ def cures(objective: TwoPlayer, recipe: str) -> list[str]:
         options = "--prior Mixture --prior.components 100 --prior.scale 0.1 --prior.weighted false"
         found.append((options, "let the prior learn components, between which the generator jumps (DeLiGAN)"))
     if getattr(objective, "entropy", None) is None:
-        sigma = "--likelihood.sigma LearnedSigma --likelihood.sigma.start 0.1"
+        sigma = "--likelihood.sigma LearnedSigma --likelihood.sigma.start 0.1 --likelihood.sigma.limits [0.01,0.3]"
         found.append((f"--likelihood Gaussian {sigma} --objective.entropy Entropy", "pay for entropy (PresGAN)"))
     found.append(("--procedure Unrolled", "let the generator look ahead at the critic's answer"))
     return [f"{f'{train} {options}':90}  {why}" for options, why in found]

@@ -7,10 +7,8 @@ from torch import Size, Tensor, nn
 
 from uncollapse.networks.base import Network, widths
 from uncollapse.networks.batchnorm import BatchNorm
-from uncollapse.networks.initial import start_normal
+from uncollapse.networks.initial import start_even, start_normal
 from uncollapse.networks.minibatch import MinibatchStd
-
-_STD = 0.02  # of all weights at the start (Radford et al., 2016, section 4)
 
 
 def halvings(shape: Size, n: int, side: str) -> list[Size]:
@@ -40,10 +38,14 @@ def _admit(width: int, layers: int, kernel: int) -> None:
         raise ValueError(f"expected at least 1 layer and an odd kernel of at least 3, came layers={layers}, kernel={kernel}")
 
 
+def _start(network: nn.Module, std: float | None) -> None:
+    start_even(network) if std is None else start_normal(network, std)
+
+
 class DCGANGenerator(Network):
     """An affine map to small maps, then transposed convolutions that double height and width up to those of the image.
 
-    Each layer but the last is followed by batch normalisation and a rectifier. Weights start as N(0, 0.02²).
+    Each layer but the last is followed by batch normalisation and a rectifier.
 
     Args:
         input: Shape of one input.
@@ -54,6 +56,8 @@ class DCGANGenerator(Network):
         finish: Whether a convolution at full size comes last, after `layers` transposed ones.
         squash: Whether the result lies in (0, 1), by a sigmoid; else it is any real number.
         momentum: Weight of the newest batch in the running averages of the normalisation.
+        std: Standard deviation of all weights at the start (Radford et al., 2016, section 4); None: by their number, so that
+            values keep their scale (He et al., 2015).
 
     Raises:
         ValueError: If the output is no image, too small for so many layers, or the kernel is even.
@@ -80,6 +84,7 @@ class DCGANGenerator(Network):
         finish: bool = False,
         squash: bool = True,
         momentum: float = 0.1,
+        std: float | None = 0.02,
     ):
         super().__init__(input, output)
         _admit(width, layers, kernel)
@@ -97,7 +102,7 @@ class DCGANGenerator(Network):
         )
         self.layers = nn.Sequential(*blocks, last)
         self.squash = nn.Sigmoid() if squash else nn.Identity()
-        start_normal(self, _STD)
+        _start(self, std)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.affine(x.reshape(-1, prod(self.input))).reshape(-1, *self.start)
@@ -113,7 +118,8 @@ def _doubling(i: int, o: int, before: Size, after: Size, kernel: int, bias: bool
 class DCGANCritic(Network):
     """Strided convolutions that halve height and width, and an affine map to the output; rectifiers leak.
 
-    Weights start as N(0, 0.02²). Without batch normalisation each row is judged by itself, as penalties on gradients need it.
+    Without batch normalisation each row is judged by itself, as penalties on gradients need it; its weights do better then by
+    their size, `std=None`.
 
     Args:
         input: Shape of an image, (channels, height, width).
@@ -125,6 +131,7 @@ class DCGANCritic(Network):
         first_norm: Whether the first is too.
         slope: Of the rectifiers below zero.
         minibatch_std: Whether the affine map sees how much the rows of the batch differ (`MinibatchStd`).
+        std: Standard deviation of all weights at the start; None: by their number.
 
     Raises:
         ValueError: If the input is no image, too small for so many layers, or the kernel is even.
@@ -151,6 +158,7 @@ class DCGANCritic(Network):
         first_norm: bool = False,
         slope: float = 0.2,
         minibatch_std: bool = False,
+        std: float | None = 0.02,
     ):
         super().__init__(input, output)
         _admit(width, layers, kernel)
@@ -164,7 +172,7 @@ class DCGANCritic(Network):
         seen = [MinibatchStd()] if minibatch_std else []
         affine = nn.Linear((maps[-1] + minibatch_std) * size.numel(), prod(output))
         self.layers = nn.Sequential(*blocks, *seen, nn.Flatten(), affine)
-        start_normal(self, _STD)
+        _start(self, std)
 
     def forward(self, x: Tensor) -> Tensor:
         images = x.reshape(-1, prod(self.input[:-2]), *self.input[-2:])

@@ -117,7 +117,7 @@ def _admit(maps: list[int], blocks: int, groups: int) -> list[int]:
 class ResidualGenerator(Network):
     r"""Learned small maps, scaled by an affine map of z, then residual blocks between bilinear doublings.
 
-    .. math:: h_0 = B \odot (W z + b), \qquad B \in \mathbb R^{C 	imes H 	imes W}
+    .. math:: h_0 = B \odot (W z + b), \qquad B \in \mathbb R^{C \times H \times W}
 
     There is no normalisation. The blocks start as identities.
 
