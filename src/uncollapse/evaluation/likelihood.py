@@ -83,7 +83,7 @@ def log_likelihood(
 
     Args:
         model: The model.
-        x: Observations [N, *shape], or an iterable of batches of them, such as `source.batches(1000)`.
+        x: Observations, a tensor or an array [N, *shape], or an iterable of batches of them, such as `source.batches(1000)`.
         k: Samples K for each observation.
         proposal: Where they come from: `FromPosterior()`, `Widened(factor)`, `FromPrior()` or `Matched()`. None: the posterior,
             or the Gaussian matched to it where it has no density; ELBO and KL are then that Gaussian's.

@@ -101,7 +101,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
 
     Args:
         model: The model to look at.
-        x: Observations [N, *shape], a few hundred or more; memory grows with N, time with N².
+        x: Observations, a tensor or an array [N, *shape], a few hundred or more; memory grows with N, time with N².
         thresholds: Where the verdicts lie.
         recipe: What the proposed commands train: the name of a recipe, or the path of a run's config.yaml.
 
