@@ -2,8 +2,8 @@
 
     python benchmarks/likelihoods.py RUN [RUN ...] [--images 100] [--chains 16] [--temperatures 1000] [--device cuda]
 
-Every decoder is seen through Gaussian noise that is chosen on validation images (`choose_noise`), also one that has a density of
-its own. The gap between the bounds from both sides is of images that the model made. Last stands the kernel density of means of
+Every decoder is seen through Gaussian noise that is chosen on validation images (`choose_noise`), even if it has a density of its
+own. The gap between the bounds from both sides is of images that the model made. Last stands the kernel density of noiseless
 draws, its bandwidth chosen on validation images: the baseline that misleads.
 """
 
@@ -25,8 +25,7 @@ DRAWS = 10_000  # of the kernel density
 
 def parzen(model: LatentVariableModel, data: Data, images: int) -> float:
     """The mean kernel density of test images, nats."""
-    like = model.like
-    x, validation = (source.batch(source.some(images)).to(like) for source in (data.test, data.valid))
+    x, validation = (source.batch(source.some(images)).to(model.like) for source in (data.test, data.valid))
     with torch.no_grad():
         draws = torch.cat([model.likelihood(model.prior().sample(torch.Size((1000,)))).mean for _ in range(DRAWS // 1000)])
     return float(kde(draws, x, validation=validation).log_likelihood.mean())
