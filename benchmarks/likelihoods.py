@@ -2,9 +2,9 @@
 
     python benchmarks/likelihoods.py RUN [RUN ...] [--images 100] [--chains 16] [--temperatures 1000] [--device cuda]
 
-Every decoder is seen through Gaussian noise that is chosen on validation images (`choose_noise`), whatever density it has of its
-own. The gap between the bounds from both sides is of images that the model made. Last stands the kernel density of noiseless
-draws, its bandwidth chosen on validation images: the baseline that misleads.
+Every decoder is seen through Gaussian noise that is chosen on validation images (`choose_noise`), whatever its own density.
+The gap between the bounds from both sides is of images that the model made. Last stands the kernel density of noiseless draws,
+its bandwidth chosen on validation images: the baseline that misleads.
 """
 
 import argparse
