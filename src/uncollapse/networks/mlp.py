@@ -18,17 +18,25 @@ class MLP(Network):
         output: Shape of one output.
         hidden: Width of each hidden layer; none gives an affine map.
         activation: Class of the nonlinearity.
+        squash: Whether the result lies in (0, 1), by a sigmoid, as a generator of images has it; else it is any real number.
 
     Example:
         >>> MLP(Size((1, 8, 8)), Size((4,)), hidden=[16])(torch.zeros(3, 2, 1, 8, 8)).shape
         torch.Size([3, 2, 4])
     """
 
-    def __init__(self, input: Size, output: Size, hidden: list[int] = [200, 200], activation: type[nn.Module] = nn.ReLU):
+    def __init__(
+        self,
+        input: Size,
+        output: Size,
+        hidden: list[int] = [200, 200],
+        activation: type[nn.Module] = nn.ReLU,
+        squash: bool = False,
+    ):
         super().__init__(input, output)
         sizes = [prod(input), *widths(hidden)]
         layers = [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), activation())]
-        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], prod(output)))
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], prod(output)), *([nn.Sigmoid()] if squash else []))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shaped(self.layers(self.flat(x)))
