@@ -113,7 +113,7 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "Cyclical": partial(schedules.Cyclical, cycles=4, steps=40),
 }
 NETWORKS: dict[str, tuple[Callable[[Size, Size], Network], Size, Size]] = {
-    "MLP": (partial(MLP, hidden=[6, 5], activation=nn.Tanh), Size((3,)), Size((2, 2))),
+    "MLP": (partial(MLP, hidden=[6, 5], activation=nn.Tanh, squash=True, even=True), Size((3,)), Size((2, 2))),
     "MLP-affine": (affine, Size((2, 3)), Size((4,))),
     "GatedMLP": (partial(GatedMLP, hidden=[6], dropout=0.2), Size((2, 3)), Size((4,))),
     "Bias": (Bias, Size((3,)), Size((2,))),

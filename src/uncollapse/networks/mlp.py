@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Size, Tensor, nn
 
 from uncollapse.networks.base import Network, widths
+from uncollapse.networks.initial import start_even
 
 
 class MLP(Network):
@@ -19,6 +20,8 @@ class MLP(Network):
         hidden: Width of each hidden layer; none gives an affine map.
         activation: Class of the nonlinearity.
         squash: Whether the result lies in (0, 1), by a sigmoid, as a generator of images has it; else it is any real number.
+        even: Whether weights start by their number, so that rectified values keep their scale (He et al., 2015); else, as torch
+            has it, they shrink a little from layer to layer.
 
     Example:
         >>> MLP(Size((1, 8, 8)), Size((4,)), hidden=[16])(torch.zeros(3, 2, 1, 8, 8)).shape
@@ -32,11 +35,14 @@ class MLP(Network):
         hidden: list[int] = [200, 200],
         activation: type[nn.Module] = nn.ReLU,
         squash: bool = False,
+        even: bool = False,
     ):
         super().__init__(input, output)
         sizes = [prod(input), *widths(hidden)]
         layers = [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), activation())]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], prod(output)), *([nn.Sigmoid()] if squash else []))
+        if even:
+            start_even(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shaped(self.layers(self.flat(x)))
