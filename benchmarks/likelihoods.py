@@ -33,7 +33,7 @@ def parzen(model: LatentVariableModel, data: Data, images: int) -> float:
 
 def row(name: str, sigma: float, found: dict[str, Any], density: float, seconds: float) -> str:
     """A line of the table."""
-    numbers = [f"{found[key]:.1f} ± {found[f'{key}_standard_error']:.1f}" for key in ("ais", "bracket_gap")]
+    numbers = [f"{found[key]:.2f} ± {found[f'{key}_standard_error']:.2f}" for key in ("ais", "bracket_gap")]
     spread = f"{found['acceptance']:.2f} | {found['effective_chains']:.1f}"
     return f"| {name} | {sigma:.3f} | {' | '.join(numbers)} | {spread} | {density:.1f} | {seconds:.0f} |"
 

@@ -53,6 +53,12 @@ def test_generators_made_to_blur(sigma: float, known: bool) -> None:
     assert half.verdict == "diverged" and half.remedies == remedies
 
 
+def test_few_draws_for_the_modes_are_told_so() -> None:
+    """Twenty draws of eight modes: healthy, and beside their reverse KL stands that of a perfect sampler, 7 / 40."""
+    found = diagnose(ring(20), ring(1000, seed=1), RING)
+    assert found.verdict == "healthy" and found.reason.endswith("(of a perfect sampler's as few draws: 0.17)")
+
+
 def test_how_sharp_draws_are_to_be() -> None:
     """With known modes: half of a perfect sampler's draws replaced by wide ones is healthy, three quarters are blurred, and
     draws that are spread as the data are but never in a mode have diverged."""

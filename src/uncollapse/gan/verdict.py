@@ -60,10 +60,12 @@ def _by_neighbours(seen: dict[str, Any], limits: Limits) -> tuple[str, str]:
 
 
 def _by_modes(seen: dict[str, Any], limits: Limits) -> tuple[str, str]:
-    quality, k = seen["high_quality"], seen["known_modes"]
+    quality, k, floor = seen["high_quality"], seen["known_modes"], seen["reverse_kl_floor"]
     words = f"{seen['modes']} of {k} modes, reverse KL {seen['reverse_kl']:.2f} nats"
+    if floor >= limits.dropping:  # few draws for so many modes
+        words = f"{words} (of a perfect sampler's as few draws: {floor:.2f})"
     share = f"{100 * quality:.0f} % of the draws lie in a mode"
-    even = seen["reverse_kl"] - seen["reverse_kl_floor"] <= limits.dropping + _chance(seen)
+    even = seen["reverse_kl"] - floor <= limits.dropping + _chance(seen)
     blurred = quality < limits.sharp and even and seen["energy_distance"] < limits.spread
     if quality < limits.faint or (quality < limits.off and seen["precision"] < limits.off and not blurred):
         return "diverged", share
