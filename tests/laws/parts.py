@@ -133,7 +133,7 @@ NETWORKS: dict[str, tuple[Callable[[Size, Size], Network], Size, Size]] = {
     ),
     "DCGANCritic": (partial(DCGANCritic, width=2, layers=2), Size((2, 8, 5)), Size((3,))),
     "DCGANCritic-without-norm": (
-        partial(DCGANCritic, width=2, layers=2, kernel=3, batch_norm=False, slope=0.3, std=None),
+        partial(DCGANCritic, width=2, layers=2, kernel=3, batch_norm=False, slope=0.3, even=True),
         Size((2, 8, 5)),
         Size((3,)),
     ),

@@ -10,6 +10,8 @@ from uncollapse.networks.batchnorm import BatchNorm
 from uncollapse.networks.initial import start_even, start_normal
 from uncollapse.networks.minibatch import MinibatchStd
 
+_STD = 0.02  # of all weights at the start (Radford et al., 2016, section 4)
+
 
 def halvings(shape: Size, n: int, side: str) -> list[Size]:
     """Height and width of an image, then after each of n halvings, rounded up.
@@ -38,8 +40,8 @@ def _admit(width: int, layers: int, kernel: int) -> None:
         raise ValueError(f"expected at least 1 layer and an odd kernel of at least 3, came layers={layers}, kernel={kernel}")
 
 
-def _start(network: nn.Module, std: float | None) -> None:
-    start_even(network) if std is None else start_normal(network, std)
+def _start(network: nn.Module, even: bool) -> None:
+    start_even(network) if even else start_normal(network, _STD)
 
 
 class DCGANGenerator(Network):
@@ -56,8 +58,8 @@ class DCGANGenerator(Network):
         finish: Whether a convolution at full size comes last, after `layers` transposed ones.
         squash: Whether the result lies in (0, 1), by a sigmoid; else it is any real number.
         momentum: Weight of the newest batch in the running averages of the normalisation.
-        std: Standard deviation of all weights at the start (Radford et al., 2016, section 4); None: by their number, so that
-            values keep their scale (He et al., 2015).
+        even: Whether weights start by their number, so that rectified values keep their scale (He et al., 2015); else as
+            N(0, 0.02²).
 
     Raises:
         ValueError: If the output is no image, too small for so many layers, or the kernel is even.
@@ -84,7 +86,7 @@ class DCGANGenerator(Network):
         finish: bool = False,
         squash: bool = True,
         momentum: float = 0.1,
-        std: float | None = 0.02,
+        even: bool = False,
     ):
         super().__init__(input, output)
         _admit(width, layers, kernel)
@@ -102,7 +104,7 @@ class DCGANGenerator(Network):
         )
         self.layers = nn.Sequential(*blocks, last)
         self.squash = nn.Sigmoid() if squash else nn.Identity()
-        _start(self, std)
+        _start(self, even)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.affine(x.reshape(-1, prod(self.input))).reshape(-1, *self.start)
@@ -118,8 +120,7 @@ def _doubling(i: int, o: int, before: Size, after: Size, kernel: int, bias: bool
 class DCGANCritic(Network):
     """Strided convolutions that halve height and width, and an affine map to the output; rectifiers leak.
 
-    Without batch normalisation each row is judged by itself, as penalties on gradients need it; its weights do better then by
-    their size, `std=None`.
+    Without batch normalisation each row is judged by itself, as penalties on gradients need it.
 
     Args:
         input: Shape of an image, (channels, height, width).
@@ -131,7 +132,7 @@ class DCGANCritic(Network):
         first_norm: Whether the first is too.
         slope: Of the rectifiers below zero.
         minibatch_std: Whether the affine map sees how much the rows of the batch differ (`MinibatchStd`).
-        std: Standard deviation of all weights at the start; None: by their number.
+        even: Whether weights start by their number, as in `DCGANGenerator`; without normalisation they should.
 
     Raises:
         ValueError: If the input is no image, too small for so many layers, or the kernel is even.
@@ -158,7 +159,7 @@ class DCGANCritic(Network):
         first_norm: bool = False,
         slope: float = 0.2,
         minibatch_std: bool = False,
-        std: float | None = 0.02,
+        even: bool = False,
     ):
         super().__init__(input, output)
         _admit(width, layers, kernel)
@@ -172,7 +173,7 @@ class DCGANCritic(Network):
         seen = [MinibatchStd()] if minibatch_std else []
         affine = nn.Linear((maps[-1] + minibatch_std) * size.numel(), prod(output))
         self.layers = nn.Sequential(*blocks, *seen, nn.Flatten(), affine)
-        _start(self, std)
+        _start(self, even)
 
     def forward(self, x: Tensor) -> Tensor:
         images = x.reshape(-1, prod(self.input[:-2]), *self.input[-2:])
