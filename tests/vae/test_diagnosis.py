@@ -4,7 +4,6 @@ import json
 import math
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import Size
@@ -149,7 +148,7 @@ def test_it_leaves_the_model_alone() -> None:
 
 
 def test_arrays_are_as_good_as_tensors() -> None:
-    """numpy in place of torch, whatever its type, gives the same numbers; data that the model cannot have made are refused."""
+    """numpy in place of torch, whatever its type, gives the same numbers."""
     model = vae()
     x = bits(50)[:, :3]
     found = diagnose(model, x.numpy().astype(bool))
@@ -157,8 +156,6 @@ def test_arrays_are_as_good_as_tensors() -> None:
     a = log_likelihood(model, x, k=3).nll
     torch.manual_seed(0)
     assert log_likelihood(model, x.numpy(), k=3).nll == a and found.n == 50
-    with pytest.raises(ValueError, match=r"expected observations of shape .* came \(7,\)"):
-        diagnose(model, np.zeros((5, 7)))
 
 
 def test_no_fewer_draws_than_none() -> None:

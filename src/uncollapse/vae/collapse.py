@@ -106,7 +106,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
         recipe: What the proposed commands train: the name of a recipe, or the path of a run's config.yaml.
 
     Raises:
-        ValueError: If there are fewer than two observations, or the likelihood gives them no density.
+        ValueError: If there are fewer than two observations.
 
     References:
         Hoffman and Johnson (2016), ELBO surgery (the split of the divergence); active units: Burda et al. (2016), section 5.1;
@@ -122,7 +122,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
     """
     if len(x) < 2:
         raise ValueError(f"expected at least 2 observations to diagnose, came {len(x)}; a few hundred give a steady verdict")
-    x = model.admit(x)
+    x = torch.as_tensor(x).to(model.like)
     with evaluating(model):
         q, p = model.posterior(x), model.prior()
         known = model.posterior.density.weighs
