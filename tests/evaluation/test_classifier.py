@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from uncollapse.data import Source, fetch, load
 from uncollapse.evaluation import Classifier, DigitClassifier, classifier, digit_classifier, stacked_modes
-from uncollapse.evaluation.classifier import Settings, trained
+from uncollapse.evaluation.classifier import Settings, StackedModes, trained
+from uncollapse.gan import diagnose
 
 
 class Pixel(nn.Module):
@@ -141,6 +142,17 @@ def test_modes_of_stacked_digits_are_read_as_one_number() -> None:
     x[..., 0, 0] = torch.stack((modes // 100, modes // 10 % 10, modes % 10), 1) / 10
     found = Classifier(Pixel(), accuracy=1.0)  # type: ignore[arg-type]
     assert torch.equal(stacked_modes(x, found), modes)
+
+
+def test_a_blurred_mean_is_near_no_stacked_digits(small) -> None:
+    """Over pixels the mean image is near nearly all of them; by what the classifier sees it is a collapse."""
+    train, test = small
+    x = test.all()
+    stacked = torch.stack([x[torch.arange(300) * step % len(x), 0] for step in (1, 7, 11)], 1)
+    blurred = stacked.mean(0, keepdim=True) + 0.01 * torch.randn(300, 1, 1, 1)
+    pixels = diagnose(blurred, stacked)
+    seen = diagnose(blurred, stacked, StackedModes(trained(train, test, Settings(epochs=4))))
+    assert pixels.coverage > 0.9 > 0.1 > seen.coverage and seen.verdict == "collapsed"
 
 
 def test_what_is_no_digit_is_refused() -> None:

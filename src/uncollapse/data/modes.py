@@ -63,6 +63,10 @@ class Modes:
         away, nearest = distances.min(-1)
         return nearest, away / self.sigma
 
+    def features(self, x: Tensor) -> Tensor:
+        """What neighbours among points [N, D] are told by: the points."""
+        return x
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Modes":
         """The same modes on a device, in one floating type.
 

@@ -295,6 +295,10 @@ class StackedModes:
         """The mode of each image [N], and zeros: what a classifier says has no distance."""
         return stacked_modes(x, self.classifier).to(x.device), x.new_zeros(len(x))
 
+    def features(self, x: Tensor) -> Tensor:
+        """What neighbours among images are told by, [N, 384]: `DigitFeatures`; over pixels a blur is near everything."""
+        return DigitFeatures(self.classifier)(x).to(x.device)
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "StackedModes":
         """The same modes, the classifier on a device, in one floating type."""
         return StackedModes(deepcopy(self.classifier).to(device, dtype))

@@ -23,6 +23,11 @@ class KnownModes(Protocol):
 
     def assign(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mode of each draw [N], and how far it lies from that, in standard deviations."""
+        ...
+
+    def features(self, x: Tensor) -> Tensor:
+        """What neighbours among draws [N, *shape] are told by, [N, ...]: what tells the modes apart."""
+        ...
 
 
 class ModeCoverage(NamedTuple):
@@ -125,7 +130,7 @@ def diagnose(
     Args:
         fake: Draws [n, *shape], a few hundred or more.
         real: As many held-out observations.
-        modes: Modes of the data, where they are known; then they decide.
+        modes: Modes of the data, where they are known; then they decide, and neighbours are told by their features.
         critic: What the game's critic says, where there is one; it decides nothing.
         limits: Where the verdicts lie.
         remedies: What to try where modes are missing, or draws far off.
@@ -142,13 +147,13 @@ def diagnose(
     """
     if len(fake) < 10 or len(real) < 10:
         raise ValueError(f"expected at least 10 draws and 10 observations, came {len(fake)} and {len(real)}")
-    a, b = real.flatten(1).double(), fake.flatten(1).double()
     seen: dict[str, Any] = dict.fromkeys(("modes", "known_modes", "high_quality", "reverse_kl", "reverse_kl_floor"))
     seen["n"] = len(fake)
-    if not b.isfinite().all():
+    if not fake.isfinite().all():
         seen |= {"precision": 0.0, "coverage": 0.0, "nearest_ratio": 0.0, "energy_distance": 1.0}
         seen |= {"near_pairs": 0, "near_pairs_data": 0}
         return Coverage("diverged", "the draws are not finite", **seen, remedies=remedies or [])
+    a, b = ((x if modes is None else modes.features(x)).flatten(1).double() for x in (real, fake))
     near = prdc(a, b)
     seen |= {"precision": near.precision, "coverage": near.coverage, "energy_distance": inhomogeneity(a, b)}
     seen["nearest_ratio"] = nearest(b) / max(nearest(a), 1e-12)
