@@ -90,7 +90,7 @@ def test_free_bits_take_no_gradient_below_the_floor() -> None:
 @pytest.mark.parametrize("form", [ELBO, EntropyELBO, JointELBO, IWAE])
 def test_objectives_refuse_no_samples(form: type) -> None:
     """k = 0 and negative free bits are refused at construction."""
-    with pytest.raises(ValueError, match="k of at least 1 sample"):
+    with pytest.raises(ValueError, match="k as a whole number of at least 1 sample"):
         form(vae(), k=0)
 
 

@@ -107,7 +107,18 @@ def test_patience_stops_a_training_that_no_longer_improves(run: Callable[..., Fi
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch_size": 0}, {"ema": 1.0}, {"log_every": -1}, {"clip": 0.0}, {"clip": -1.0}, {"patience": -1}]
+    "wrong",
+    [
+        {"steps": 0},
+        {"batch_size": 0},
+        {"batch_size": 2.5},
+        {"seed": -1},
+        {"ema": 1.0},
+        {"log_every": -1},
+        {"clip": 0.0},
+        {"clip": -1.0},
+        {"patience": -1},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=f"expected training.{next(iter(wrong))}"):

@@ -43,14 +43,15 @@ class Training(Part):
         validate_on: int | None = None,
         patience: int | None = None,
     ):
-        for name, value in (
-            ("steps", steps),
-            ("batch_size", batch_size),
-            ("log_every", log_every),
-            ("validate_every", validate_every),
+        for name, value, least in (
+            ("steps", steps, 1),
+            ("batch_size", batch_size, 1),
+            ("seed", seed, 0),
+            ("log_every", log_every, 1),
+            ("validate_every", validate_every, 1),
         ):
-            if value < 1:
-                raise ValueError(f"expected training.{name} of at least 1, came {value}")
+            if value < least or value != int(value):
+                raise ValueError(f"expected training.{name} as a whole number of at least {least}, came {value}")
         if clip is not None and not clip > 0:
             raise ValueError(f"expected training.clip above 0, came {clip}; write null for no clipping")
         if patience is not None and patience < 1:

@@ -73,8 +73,8 @@ class Bound(OfVAE):
 
     def __init__(self, model: VAE, k: int = 1):
         super().__init__(model)
-        if k < 1:
-            raise ValueError(f"expected k of at least 1 sample, came {k}")
+        if k < 1 or k != int(k):
+            raise ValueError(f"expected k as a whole number of at least 1 sample, came {k}")
         if not model.posterior.density.weighs:
             raise ValueError(
                 f"{type(self).__name__} needs log q(z|x), {type(model.posterior).__name__} gives "
