@@ -88,10 +88,11 @@ def test_free_bits_take_no_gradient_below_the_floor() -> None:
 
 
 @pytest.mark.parametrize("form", [ELBO, EntropyELBO, JointELBO, IWAE])
-def test_objectives_refuse_no_samples(form: type) -> None:
-    """k = 0 and negative free bits are refused at construction."""
+@pytest.mark.parametrize("k", [0, 2.5])
+def test_objectives_refuse_what_is_no_number_of_samples(form: type, k: float) -> None:
+    """No sample, or half of one, at construction."""
     with pytest.raises(ValueError, match="k as a whole number of at least 1 sample"):
-        form(vae(), k=0)
+        form(vae(), k=k)
 
 
 @pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])

@@ -110,6 +110,7 @@ def test_patience_stops_a_training_that_no_longer_improves(run: Callable[..., Fi
     "wrong",
     [
         {"steps": 0},
+        {"steps": float("inf")},
         {"batch_size": 0},
         {"batch_size": 2.5},
         {"seed": -1},

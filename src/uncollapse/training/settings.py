@@ -50,7 +50,7 @@ class Training(Part):
             ("log_every", log_every, 1),
             ("validate_every", validate_every, 1),
         ):
-            if value < least or value != int(value):
+            if value < least or value % 1:
                 raise ValueError(f"expected training.{name} as a whole number of at least {least}, came {value}")
         if clip is not None and not clip > 0:
             raise ValueError(f"expected training.clip above 0, came {clip}; write null for no clipping")

@@ -73,7 +73,7 @@ class Bound(OfVAE):
 
     def __init__(self, model: VAE, k: int = 1):
         super().__init__(model)
-        if k < 1 or k != int(k):
+        if k < 1 or k % 1:
             raise ValueError(f"expected k as a whole number of at least 1 sample, came {k}")
         if not model.posterior.density.weighs:
             raise ValueError(
