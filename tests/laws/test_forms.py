@@ -87,6 +87,11 @@ def test_free_bits_take_no_gradient_below_the_floor() -> None:
     assert_equal(kl.grad, torch.tensor([[0.0, 0.5], [0.0, 0.5]]))
 
 
+def test_negative_free_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match="finite free_bits of at least 0 nats, came -1"):
+        ELBO(vae(), free_bits=-1.0)
+
+
 @pytest.mark.parametrize("form", [ELBO, EntropyELBO, JointELBO, IWAE])
 @pytest.mark.parametrize("k", [0, 2.5])
 def test_objectives_refuse_what_is_no_number_of_samples(form: type, k: float) -> None:
