@@ -22,12 +22,13 @@ _HOME = {
     "Estimator": "uncollapse.training",
     "evaluate": "uncollapse.evaluation",
     "log_likelihood": "uncollapse.evaluation",
-    "diagnose": "uncollapse.vae",
+    "diagnose": "uncollapse.diagnosis",
     "VAE": "uncollapse.vae",
     "ImplicitModel": "uncollapse.gan",
 }
 _ROOMS = (
     "data",
+    "diagnosis",
     "distributions",
     "divergences",
     "evaluation",

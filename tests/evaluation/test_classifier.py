@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uncollapse.data import Source, fetch, load
+from uncollapse.diagnosis import diagnose_samples
 from uncollapse.evaluation import Classifier, DigitClassifier, classifier, digit_classifier, stacked_modes
 from uncollapse.evaluation.classifier import Settings, StackedModes, trained
-from uncollapse.gan import diagnose
 
 
 class Pixel(nn.Module):
@@ -150,8 +150,8 @@ def test_a_blurred_mean_is_near_no_stacked_digits(small) -> None:
     x = test.all()
     stacked = torch.stack([x[torch.arange(300) * step % len(x), 0] for step in (1, 7, 11)], 1)
     blurred = stacked.mean(0, keepdim=True) + 0.01 * torch.randn(300, 1, 1, 1)
-    pixels = diagnose(blurred, stacked)
-    seen = diagnose(blurred, stacked, StackedModes(trained(train, test, Settings(epochs=4))))
+    pixels = diagnose_samples(blurred, stacked)
+    seen = diagnose_samples(blurred, stacked, StackedModes(trained(train, test, Settings(epochs=4))))
     assert pixels.coverage > 0.9 > 0.1 > seen.coverage and seen.verdict == "collapsed"
 
 

@@ -10,6 +10,7 @@ from torch.distributions import MultivariateNormal
 
 from laws.numerics import assert_equal, assert_mean
 from laws.parts import POSTERIORS, affine, prior, small
+from uncollapse.diagnosis import diagnose
 from uncollapse.distributions import (
     BatchNormalized,
     Bernoulli,
@@ -35,7 +36,7 @@ from uncollapse.distributions.flow_posteriors import Flow
 from uncollapse.distributions.flows import IAF
 from uncollapse.evaluation import Widened, log_likelihood
 from uncollapse.networks import Bias
-from uncollapse.vae import ELBO, IWAE, VAE, diagnose
+from uncollapse.vae import ELBO, IWAE, VAE
 
 SHAPE = Size((3,))
 t = torch.tensor(0)

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from laws.numerics import adam, assert_equal, cubature
 from laws.ppca import PPCA
-from uncollapse.vae import ELBO, Amortized, diagnose
+from uncollapse.diagnosis import diagnose
+from uncollapse.vae import ELBO, Amortized
 
 
 def data(n: int = 800, scales: tuple[float, ...] = (3.0, 1.5, 0.5, 0.2)) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,14 @@ from torch import Size, Tensor
 from laws.numerics import assert_equal, assert_mean, midpoints
 from laws.parts import TRANSFORMS, affine, vae
 from laws.ppca import PPCA
+from uncollapse.diagnosis import diagnose
 from uncollapse.distributions import Density, Free, draw, flows, posteriors
 from uncollapse.distributions.bijections import PlanarMap, RadialMap
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.flows import Transformed
 from uncollapse.evaluation import Widened, log_likelihood
 from uncollapse.networks import Bias
-from uncollapse.vae import ELBO, IWAE, VAE, EntropyELBO, JointELBO, diagnose
+from uncollapse.vae import ELBO, IWAE, VAE, EntropyELBO, JointELBO
 
 t = torch.tensor(0)
 SMOOTH = {"Radial": 1e-3, "Spline": 1e-3, "Spline-autoregressive": 1e-3}  # these have kinks, where quadrature is coarse

@@ -10,13 +10,14 @@ from torch import Size, Tensor, nn
 from laws.numerics import adam, assert_equal, assert_mean
 from laws.parts import small, vae
 from laws.ppca import PPCA
+from uncollapse.diagnosis import diagnose
+from uncollapse.diagnosis.posterior_collapse import UNKNOWN
 from uncollapse.distributions import Implicit, Normal, likelihoods
 from uncollapse.evaluation import FromPosterior, Matched, Widened, log_likelihood
 from uncollapse.learning import Alternating
 from uncollapse.networks import Network
 from uncollapse.training import Recipe
-from uncollapse.vae import ELBO, VAE, AdversarialVariationalBayes, diagnose
-from uncollapse.vae.collapse import UNKNOWN
+from uncollapse.vae import ELBO, VAE, AdversarialVariationalBayes
 
 t = torch.tensor(0)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from laws.numerics import assert_equal, assert_mean
 from laws.parts import RICH, pairs, vae
 from laws.ppca import PPCA
-from uncollapse.vae import diagnose
-from uncollapse.vae.collapse import aggregated_log_prob
+from uncollapse.diagnosis import diagnose
+from uncollapse.diagnosis.posterior_collapse import aggregated_log_prob
 
 
 def channel(sigma: float, data: int = 4, latent: int = 2, scale: float = 1.0) -> PPCA:

@@ -10,10 +10,11 @@ from torch import Size, Tensor
 from laws.numerics import assert_equal, assert_mean
 from laws.parts import affine, small, vae
 from laws.ppca import PPCA
+from uncollapse.diagnosis import diagnose
 from uncollapse.distributions import Density, Hierarchical, SemiImplicit, draw
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.networks import Bias
-from uncollapse.vae import ELBO, IWAE, VAE, diagnose
+from uncollapse.vae import ELBO, IWAE, VAE
 
 t = torch.tensor(0)
 FAMILIES = {

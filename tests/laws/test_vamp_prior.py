@@ -13,6 +13,7 @@ from torch import Size, Tensor
 from laws.numerics import assert_equal, assert_mean
 from laws.parts import POSTERIORS, affine, small
 from uncollapse.data import from_arrays
+from uncollapse.diagnosis import diagnose
 from uncollapse.distributions import (
     BatchNormalized,
     Bernoulli,
@@ -34,7 +35,7 @@ from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture
 from uncollapse.evaluation import log_likelihood
 from uncollapse.networks import BatchNormMLP, RecurrentEncoder
 from uncollapse.training import Training, fit
-from uncollapse.vae import ELBO, IWAE, VAE, Amortized, EntropyELBO, JointELBO, diagnose
+from uncollapse.vae import ELBO, IWAE, VAE, Amortized, EntropyELBO, JointELBO
 
 SHAPE = Size((3,))
 FORMS = [ELBO, EntropyELBO, JointELBO, partial(IWAE, k=3), partial(IWAE, k=3, doubly_reparameterized=True)]

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tests.training.conftest import small_vae
 
 from uncollapse.data import Data
 from uncollapse.training import Fitted, Training, fit
+from uncollapse.training.collapse_monitor import PosteriorMonitor
 from uncollapse.vae import ELBO, Lagging
 
 
@@ -28,12 +30,12 @@ def test_a_lagging_training_resumes_to_the_same_numbers(digits: Data, tmp_path: 
     assert "procedure.aggressive" in a
 
 
-def test_it_asks_for_looks_while_it_is_aggressive(digits: Data) -> None:
+def test_it_asks_for_looks_while_it_is_aggressive(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each second step until the switch, and by the training's own rule from then on."""
     procedure = Lagging(ELBO(small_vae()), window=2, limit=4, look_every=2)
     informed = iter([1.0, 2.0, 1.5, 3.0, 4.0])
-    look = procedure.objective.look
-    procedure.objective.look = lambda x: look(x) | {"mutual_information": next(informed)}  # type: ignore[method-assign]
+    look = PosteriorMonitor.look
+    monkeypatch.setattr(PosteriorMonitor, "look", lambda self, x: look(self, x) | {"mutual_information": next(informed)})
     lines = fit(procedure, digits, Training(steps=20, batch_size=50, validate_every=10)).lines
     looks = [(line["step"], line["aggressive"]) for line in lines if line["kind"] == "valid"]
     assert looks == [(2, True), (4, True), (6, False), (10, False), (20, False)]

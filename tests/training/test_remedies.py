@@ -5,9 +5,10 @@ import shlex
 import pytest
 from torch import Size
 
+from uncollapse.diagnosis import commands, posterior_remedies
 from uncollapse.training import Recipe
 from uncollapse.training.bench import Bench
-from uncollapse.vae.collapse import remedies
+from uncollapse.training.collapse_monitor import remedies
 
 SHAPES = {
     "vae": (1, 8, 8),
@@ -22,7 +23,7 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_remedy_of_a_recipe_can_be_built(name: str) -> None:
     shape = Size(SHAPES[name])
-    found = remedies(Recipe.read(name).model(shape), name)
+    found = commands(posterior_remedies(Recipe.read(name).model(shape)), name)
     assert len(found) >= 2
     for remedy in found:
         words = shlex.split(remedy.partition("  ")[0])
@@ -33,7 +34,7 @@ def test_every_remedy_of_a_recipe_can_be_built(name: str) -> None:
 
 def test_another_posterior_keeps_the_encoder() -> None:
     """A command that changes the posterior of a language model gives it the network that reads tokens, with its sizes."""
-    found = remedies(Recipe.read("lstm-vae").model(Size((36,))), "lstm-vae")
+    found = commands(posterior_remedies(Recipe.read("lstm-vae").model(Size((36,)))), "lstm-vae")
     (floor,) = (remedy for remedy in found if "BatchNormalized" in remedy)
     assert "--posterior.network RecurrentEncoder --posterior.network.levels 2002" in floor
     assert not any("VampPrior" in remedy for remedy in found)
@@ -67,7 +68,10 @@ def test_the_demo_switches_on_what_the_diagnosis_proposes() -> None:
     """The second row of `uncollapse bench demo` is among the remedies that the first one is told."""
     table = Bench.read("demo").tables["digits"]
     baseline, own = Recipe.read(table.recipe), list(table.rows.values())[1]
-    proposed = [shlex.split(text.partition("  ")[0])[3:] for text in remedies(baseline.model(Size((1, 8, 8))), "vae")]
+    proposed = [
+        shlex.split(text.partition("  ")[0])[3:]
+        for text in commands(posterior_remedies(baseline.model(Size((1, 8, 8)))), "vae")
+    ]
     after = [Recipe.read(table.recipe, options).values for options in proposed]
     assert baseline.values not in after and Recipe.read(table.recipe, own).values in after
 
@@ -88,7 +92,7 @@ def test_the_demo_switches_on_what_the_diagnosis_proposes() -> None:
 def test_remedies_fit_other_posteriors(posterior: str, mixes: bool) -> None:
     """No VampPrior where the posterior cannot be mixed, no posterior that is there already, and the network within a family."""
     name, given = posterior.partition(" ")[0], ["--posterior", *posterior.split()]
-    found = remedies(Recipe.read("vae", given).model(Size((1, 8, 8))), "vae")
+    found = commands(posterior_remedies(Recipe.read("vae", given).model(Size((1, 8, 8)))), "vae")
     assert any("VampPrior" in remedy for remedy in found) == mixes
     assert any("--posterior BatchNormalized" in remedy for remedy in found) == (name != "BatchNormalized")
     assert any("GatedMLP" in remedy for remedy in found) == (name == "Refined")
@@ -102,7 +106,7 @@ def test_remedies_fit_other_posteriors(posterior: str, mixes: bool) -> None:
 def test_remedies_of_an_adversarial_run_come_with_another_objective(objective: str) -> None:
     given = ["--objective", objective, "--objective.network", "MLP", "--procedure", "Alternating"]
     recipe, shape = Recipe.read("vae", given), Size((1, 8, 8))
-    found = recipe.procedure(recipe.model(shape)).objective.remedies("vae")
+    found = remedies(recipe.procedure(recipe.model(shape)), "vae")
     assert len(found) > 3
     for remedy in found:
         after = Recipe.read("vae", [*given, *shlex.split(remedy.partition("  ")[0])[3:]])
@@ -111,7 +115,7 @@ def test_remedies_of_an_adversarial_run_come_with_another_objective(objective: s
 
 def test_an_implicit_posterior_is_told_of_no_bound() -> None:
     given = ["--posterior", "Implicit", "--posterior.network", "MLP"]
-    found = remedies(Recipe.read("vae", given).model(Size((1, 8, 8))), "vae")
+    found = commands(posterior_remedies(Recipe.read("vae", given).model(Size((1, 8, 8)))), "vae")
     assert found and not any(word in remedy for remedy in found for word in ("ELBO", "Lagging", "VampPrior"))
 
 
@@ -119,5 +123,5 @@ def test_a_run_is_not_told_what_it_has() -> None:
     """A warm-up of β and free bits are proposed to a plain ELBO alone."""
     for own, option in ((["--objective.beta", "Linear"], ".beta Linear"), (["--objective.free_bits", "0.25"], ".free_bits")):
         recipe = Recipe.read("vae", own)
-        told = recipe.procedure(recipe.model(Size((1, 8, 8)))).remedies("vae")
+        told = remedies(recipe.procedure(recipe.model(Size((1, 8, 8)))), "vae")
         assert len(told) > 3 and not any(option in remedy for remedy in told)

@@ -12,9 +12,10 @@ from torch import Size, Tensor
 
 from laws.numerics import assert_equal
 from laws.parts import LIKELIHOODS, PRIORS, affine, pairs, vae
+from uncollapse.diagnosis import diagnose
 from uncollapse.distributions import Bernoulli, LatentVariableModel, LogitNormal, Normal, OptimalSigma, Uniform, posteriors
 from uncollapse.distributions.likelihoods import Gaussian
-from uncollapse.vae import VAE, diagnose
+from uncollapse.vae import VAE
 
 SHAPE = Size((3,))
 

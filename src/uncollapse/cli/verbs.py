@@ -15,11 +15,13 @@ from uncollapse.cli.tables import show, side_by_side
 from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
 from uncollapse.data import names as data_names
+from uncollapse.diagnosis import diagnose as diagnosis
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.evaluation import evaluate_samples, extractor_of
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.report import save_samples
+from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.fit import admit
 from uncollapse.training.game import load_game
 from uncollapse.training.log import plain
@@ -28,7 +30,6 @@ from uncollapse.training.named import named
 from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import load_data, load_model, read_summary, read_words
 from uncollapse.vae import VAE
-from uncollapse.vae import diagnose as diagnosis
 
 console = Console()
 
@@ -130,13 +131,13 @@ def data(options: Namespace) -> None:
 def _cures(options: Namespace, model: LatentVariableModel) -> list[str] | None:
     """What to try, as commands that train the run's recipe otherwise; None where the recipe is gone."""
     recipe = options.run / "config.yaml"
-    return Recipe.read(str(recipe)).procedure(model).remedies(str(recipe)) if recipe.exists() else None
+    return remedies(Recipe.read(str(recipe)).procedure(model), str(recipe)) if recipe.exists() else None
 
 
 def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick: bool = False) -> dict[str, Any]:
     """What can be said of a model by its draws, and the remedies for the recipe that it was trained with."""
     cures = _cures(options, model)
-    game = None if options.data else load_game(options.run, model, data)
+    game = None if options.data else load_game(options.run, model)
     if quick:
         return evaluate_samples(model, data, options.split, remedies=cures, quick=True, game=game)
     extractor = extractor_of(options.features).to(model.like.device)

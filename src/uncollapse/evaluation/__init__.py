@@ -1,6 +1,7 @@
 """Evaluation: one number each, for any trained model."""
 
 from uncollapse.divergences import PRDC, duplicates, energy_distance, mode_entropy, prdc
+from uncollapse.divergences.two_sample_tests import classifier_test, memorisation, mmd_test, nearest_neighbours
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket, reverse
 from uncollapse.evaluation.annealing import Annealing, Ladder, LinearLadder, SigmoidLadder
 from uncollapse.evaluation.classifier import (
@@ -24,7 +25,6 @@ from uncollapse.evaluation.parzen import Parzen, kde
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
 from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid, kid_interval
 from uncollapse.evaluation.samples import evaluate_samples, fid_of_draws
-from uncollapse.evaluation.two_samples import classifier_test, memorisation, mmd_test, nearest_neighbours
 
 __all__ = [
     "KID",

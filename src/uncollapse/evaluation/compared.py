@@ -5,11 +5,11 @@ from typing import Any
 from torch import Tensor
 
 from uncollapse.divergences import RBF, prdc
+from uncollapse.divergences.two_sample_tests import classifier_test, mmd_test
 from uncollapse.evaluation.diversity import Estimate, diversity_ms_ssim, vendi_interval
 from uncollapse.evaluation.features import Extractor, Pixels
 from uncollapse.evaluation.frechet import fid
 from uncollapse.evaluation.quality import inception_score, kid_interval
-from uncollapse.evaluation.two_samples import classifier_test, mmd_test
 
 VENDI, RESAMPLES = 500, 20  # draws that a Vendi score is of, the same for data and draws, and how often they are chosen
 KID_BLOCK = 250  # draws of each of the ten blocks of the kernel distance

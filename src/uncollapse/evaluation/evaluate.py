@@ -6,9 +6,10 @@ import torch
 
 from uncollapse import noise
 from uncollapse.data import Data
+from uncollapse.diagnosis import diagnose
 from uncollapse.evaluation.likelihood import log_likelihood
 from uncollapse.evaluation.proposals import Proposal
-from uncollapse.vae import VAE, diagnose
+from uncollapse.vae import VAE
 
 DIAGNOSED = 2000  # observations that the diagnosis looks at: a ceiling of 7.6 nats for the mutual information
 

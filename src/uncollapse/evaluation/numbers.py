@@ -3,8 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from uncollapse.gan import verdict
-from uncollapse.vae import Thresholds, collapse
+from uncollapse.diagnosis import Thresholds, mode_verdict, posterior_collapse
 
 Summary = dict[str, Any]
 
@@ -274,7 +273,7 @@ def meaning(summary: Summary) -> str | None:
         >>> meaning({"verdict": "dropping modes", "coverage": 0.5})[:40]
         'the draws lie where the data lie, but so'
     """
-    meanings = verdict.MEANINGS if "coverage" in summary else collapse.MEANINGS
+    meanings = mode_verdict.MEANINGS if "coverage" in summary else posterior_collapse.MEANINGS
     return meanings.get(str(summary.get("verdict")))
 
 

@@ -7,15 +7,16 @@ from torch import Tensor
 
 from uncollapse import noise
 from uncollapse.data import Data
+from uncollapse.diagnosis import diagnose_samples, game_evidence
 from uncollapse.distributions import LatentVariableModel
-from uncollapse.distributions.still import evaluating
+from uncollapse.divergences.two_sample_tests import memorisation
 from uncollapse.evaluation.compared import compared, featured
 from uncollapse.evaluation.features import Extractor, Pixels
 from uncollapse.evaluation.frechet import fid
-from uncollapse.evaluation.two_samples import memorisation
-from uncollapse.gan import GAN, CriticEvidence, diagnose
+from uncollapse.gan import GAN
 
 DRAWN = 2500  # draws and observations, of PacGAN's protocol
+HEARD = 2000  # observations, and as many draws, that the critic is asked about
 NEAREST = 1000  # draws whose nearest training observation is looked for
 
 
@@ -62,13 +63,13 @@ def evaluate_samples(
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         real, fake = beside(model, data, split, draws, seed)
-        seen = diagnose(fake, real, data.modes, None if game is None else heard(game, real), remedies=remedies)
+        critic = None if game is None else game_evidence(game, real[:HEARD], train=_rows(data, HEARD, real))
+        seen = diagnose_samples(fake, real, data.modes, critic, remedies=remedies)
         found = {k: v for k, v in seen.as_dict().items() if k != "n"} | {"remedies": seen.remedies, "n_samples": len(fake)}
         if quick or not fake.isfinite().all():
             return found | {"split": split, "data": data.name}
         noise.seed_step(seed, 1)
-        train = data.train.to(real.device, real.dtype)
-        some = train.batch(train.some(min(NEAREST, len(train))))
+        some = _rows(data, NEAREST, real)
         found |= compared(real, fake, extractor or Pixels(), seed) | copied(fake, some, real, seed)
     return found | {"split": split, "data": data.name}
 
@@ -111,11 +112,10 @@ def drawn(model: LatentVariableModel, n: int, chunk: int = 1000) -> Tensor:
     return torch.cat([model.sample(min(chunk, n - i)) for i in range(0, n, chunk)])
 
 
-def heard(game: GAN, real: Tensor) -> CriticEvidence | None:
-    """What the game's critic says of whole packs of observations and as many draws; None of less than one pack."""
-    n = min(len(real), game.diagnosed) // game.critic.pack * game.critic.pack
-    with evaluating(game):
-        return game.hear(real[:n], game.model.draws(n, real)) if n else None
+def _rows(data: Data, n: int, like: Tensor) -> Tensor:
+    """Random rows of the training split, at most n."""
+    train = data.train.to(like.device, like.dtype)
+    return train.batch(train.some(min(n, len(train))))
 
 
 def copied(fake: Tensor, train: Tensor, heldout: Tensor, seed: int) -> dict[str, Any]:

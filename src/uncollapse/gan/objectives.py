@@ -1,28 +1,21 @@
 """Objectives of an implicit model: games whose critic sees observations, or pairs of observation and latent."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Size, Tensor
 
 from uncollapse.data import Data
 from uncollapse.distributions.densities import DiagonalNormal
-from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import Critic, Game, NonSaturating, Penalty, Things
 from uncollapse.gan.augmentations import ADA, Augmentation
-from uncollapse.gan.coverage import diagnose
-from uncollapse.gan.cures import cures
 from uncollapse.gan.entropy import Entropy
-from uncollapse.gan.evidence import CriticEvidence, hear
 from uncollapse.gan.model import Drawn, ImplicitModel
-from uncollapse.gan.verdict import lasting
 from uncollapse.learning import Logged, TwoPlayer
 
 CriticFactory = Callable[[list[Size]], Critic]
 """What makes a critic of things of these shapes."""
-
-KEPT = 2000  # training observations that the diagnosis holds beside the held-out ones
 
 
 class GAN(TwoPlayer):
@@ -61,7 +54,6 @@ class GAN(TwoPlayer):
 
     learns: ClassVar[type] = ImplicitModel
     selects: ClassVar[str] = "closeness"
-    diagnosed: ClassVar[int] = 2000
     scores: ClassVar[bool] = False
     usual: ClassVar[str] = "gan-ring"
     joint: ClassVar[bool] = False  # whether the critic sees latents too
@@ -80,8 +72,6 @@ class GAN(TwoPlayer):
         shapes = [model.likelihood.shape, *([Size((model.prior.features,))] if self.joint else [])]
         super().__init__(model, critic(shapes), game, penalties)
         self.augmentation, self.entropy = augmentation, entropy
-        self.modes: Any = None
-        self.register_buffer("train_rows", torch.empty(0), persistent=False)
 
     def _admit(self, model: ImplicitModel, game: Game, augmentation: Augmentation | None, entropy: Entropy | None) -> None:
         name = type(self).__name__
@@ -115,9 +105,6 @@ class GAN(TwoPlayer):
                 f"expected batches in packs of {self.critic.pack}, came batches of {batch}; write --batch "
                 f"{max(1, round(batch / self.critic.pack)) * self.critic.pack}"
             )
-        self.modes = data.modes
-        rows = data.train.batch(torch.arange(min(KEPT, len(data.train)), device=data.train.device))
-        self.train_rows = rows.to(next(self.model.parameters()))
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         drawn = self.model.draws(len(x), x)
@@ -161,27 +148,6 @@ class GAN(TwoPlayer):
         super().after_critic(logged)
         if self.augmentation is not None:
             self.augmentation.follow(logged["critic_real"] - (self.game.boundary or 0.0))
-
-    def look(self, x: Tensor) -> dict[str, Any]:
-        n = len(x) // self.critic.pack * self.critic.pack
-        if n < 2:
-            return {}
-        with evaluating(self):
-            fake = self.model.draws(n, x)
-            seen = diagnose(fake.x, x[:n], self.modes, self.hear(x[:n], fake))
-        return seen.as_dict() | {"closeness": seen.coverage - seen.energy_distance}  # blurred draws are close by energy alone
-
-    @torch.no_grad()
-    def hear(self, x: Tensor, fake: Drawn) -> CriticEvidence:
-        """What the critic says of held-out observations x [n, *shape] and as many draws, whole packs; call it in eval()."""
-        train = self.reals(self.train_rows[: len(x)]) if len(self.train_rows) >= len(x) else None
-        return hear(self.critic, self.game, self.reals(x), self.fakes(fake), train)
-
-    def lasting(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
-        return lasting(before, now)
-
-    def remedies(self, recipe: str) -> list[str]:
-        return cures(self, recipe)
 
 
 class ALI(GAN):

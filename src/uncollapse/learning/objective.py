@@ -22,8 +22,7 @@ class Objective(Part, nn.Module, ABC):
 
     Attributes:
         learns: The class of model that a recipe builds for it, with a constructor `of` from factories of its parts.
-        selects: The value, logged or seen by the diagnosis, by which validation chooses the best weights.
-        diagnosed: Observations that the diagnosis during training looks at.
+        selects: The value, logged or of the diagnosis, by which validation chooses the best weights.
         usual: The recipe that remedies are told for where a run has no folder.
         scores: Whether its values on held-out observations say anything: a game's losses do not.
     """
@@ -31,7 +30,6 @@ class Objective(Part, nn.Module, ABC):
     given: ClassVar[tuple[str, ...]] = ("model",)
     learns: ClassVar[type]
     selects: ClassVar[str] = "elbo"
-    diagnosed: ClassVar[int] = 512
     scores: ClassVar[bool] = True
     usual: ClassVar[str] = "vae"
 
@@ -67,15 +65,3 @@ class Objective(Part, nn.Module, ABC):
     def passes(self, x: Tensor, t: Tensor) -> None:
         """A batch x [B, *shape] through all that keeps running statistics, as in a step of the training."""
         self(x, t)
-
-    def look(self, x: Tensor) -> dict[str, Any]:
-        """What the diagnosis sees on held-out observations x [N, *shape], without its remedies; nothing where there is none."""
-        return {}
-
-    def lasting(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
-        """Whether two looks, one after the other, show a collapse that is not on its way out."""
-        return False
-
-    def remedies(self, recipe: str) -> list[str]:
-        """What to try against a collapse, as commands that train this recipe."""
-        return []

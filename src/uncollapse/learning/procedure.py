@@ -67,11 +67,6 @@ class Procedure(Part, ABC):
         """Take over what `state` gave."""
         return
 
-    def remedies(self, recipe: str) -> list[str]:
-        """What to try against a collapse, as commands that train this recipe: the objective's, but this very procedure."""
-        mine = f"--procedure {type(self).__name__} "
-        return [remedy for remedy in self.objective.remedies(recipe) if mine not in remedy]
-
     def complaint(self, values: dict[str, float]) -> str | None:
         """What is wrong with a line of the log, in words, so that the training stops; None: nothing."""
         return None
@@ -93,27 +88,26 @@ class Procedure(Part, ABC):
         return self.objective.schedules()
 
     @torch.no_grad()
-    def validate(self, batches: Iterable[Tensor], t: Tensor) -> dict[str, Any]:
-        """The mean of the objective's values over held-out data, the value that selects as `bound`, and the diagnosis.
+    def validate(self, batches: Iterable[Tensor], t: Tensor) -> dict[str, float]:
+        """The mean of the objective's values over held-out data; nothing where these say nothing.
 
         Args:
-            batches: Observations [B, *shape] each, in random order: the diagnosis looks at the first of them.
+            batches: Observations [B, *shape] each.
             t: Step, a 0-d tensor.
         """
+        if not self.objective.scores:
+            return {}
         sums: dict[str, Tensor] = {}
-        seen: list[Tensor] = []
         n = 0
         for x in batches:
-            if n >= self.objective.diagnosed and not self.objective.scores:
-                break
-            for name, value in (self.objective(x, t)[1] if self.objective.scores else {}).items():
+            for name, value in self.objective(x, t)[1].items():
                 sums[name] = sums.get(name, torch.zeros((), device=x.device)) + value.mean() * len(x)
-            if n < self.objective.diagnosed:
-                seen.append(x)
             n += len(x)
-        values = self.objective.look(torch.cat(seen)[: self.objective.diagnosed])
-        values |= {name: float(total) / n for name, total in sums.items()}
-        return {"bound": values[self.objective.selects], **values}
+        return {name: float(total) / n for name, total in sums.items()}
+
+    def after_validation(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Called after each validation with its values and those of the diagnosis; returns what else to log."""
+        return {}
 
     @abstractmethod
     def step(self, x: Tensor, t: Tensor) -> Logged:

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from uncollapse.diagnosis.posterior_collapse import Thresholds
 from uncollapse.report.curves import Rows, Series, by_kind, limits, over_steps, series, thinned, verdicts
 from uncollapse.report.style import AMBER, BLUE, CLASSES, INK, MUTED, RED, NotDrawn, panel, styled
-from uncollapse.vae.collapse import Thresholds
 
 FEW = 4  # points of a validation curve below which the training's own is drawn
 COLORS = {"healthy": BLUE, "partly collapsed": AMBER, "collapsed": RED}

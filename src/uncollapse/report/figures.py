@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from uncollapse.diagnosis.posterior_collapse import Thresholds
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.report import pictures
 from uncollapse.report.images import kind
 from uncollapse.report.style import BLUE, CLASSES, MUTED, NotDrawn, legend, styled, subscript
-from uncollapse.vae.collapse import Thresholds
 
 MAPPED = 2000  # most observations on the map
 

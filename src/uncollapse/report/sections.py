@@ -7,13 +7,13 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from uncollapse.diagnosis.posterior_collapse import Thresholds
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.report import curves, figures, game, texts
 from uncollapse.report.images import kind
 from uncollapse.report.style import NotDrawn
 from uncollapse.report.traversals import traversals
 from uncollapse.vae import VAE
-from uncollapse.vae.collapse import Thresholds
 
 THRESHOLDS = Thresholds()
 

@@ -4,23 +4,21 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.gan import GAN
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily
 from uncollapse.training.recipe import Recipe
 
 
-def load_game(run: str | Path, model: LatentVariableModel, data: Data) -> GAN | None:
+def load_game(run: str | Path, model: LatentVariableModel) -> GAN | None:
     """The game of a run, its critic as the last checkpoint holds it, beside a model that may have other weights.
 
     Args:
         run: The run folder.
         model: The run's model, such as its best weights.
-        data: What it was trained on.
 
     Returns:
-        The game, which knows the training observations; None where the run was none, or keeps no critic that can be read.
+        The game; None where the run was none, or keeps no critic that can be read.
     """
     config, last = Path(run) / "config.yaml", Path(run) / "checkpoints" / "last"
     if not config.exists() or not standing(last).exists():
@@ -37,5 +35,4 @@ def load_game(run: str | Path, model: LatentVariableModel, data: Data) -> GAN | 
     if not procedure.state().keys() <= state.keys():
         return None
     procedure.restore(state)
-    game.to(model.like).meet(data, game.critic.pack)
-    return game.eval()
+    return game.to(model.like).eval()

@@ -16,6 +16,7 @@ from uncollapse.data import Data, Source
 from uncollapse.learning import Procedure
 from uncollapse.memory import keep_pages
 from uncollapse.training.checkpoint import write
+from uncollapse.training.collapse_monitor import collapse_monitor, remedies
 from uncollapse.training.kept import Kept
 from uncollapse.training.log import Line, Log, Meter, Observer, plain
 from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
@@ -87,6 +88,7 @@ class Loop:
         self.log = Log(
             out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else []
         )
+        self.monitor = collapse_monitor(procedure.objective, self.data)
         self.meter, self.t = Meter(), torch.zeros((), device=self.accelerator.device)
         self.step, self.epoch, self.order = 0, -1, torch.empty(0)
         self.best, self.stale, self.training_seconds, self.saved = -math.inf, 0, 0.0, False
@@ -219,14 +221,17 @@ class Loop:
     def _look(self) -> None:
         """Before the first validation, look at the posterior alone: a collapse begins early."""
         with self._averaged() as valid:
-            seen = self.procedure.objective.look(valid.batch(valid.some(LOOKED)))
+            seen = self.monitor.look(valid.batch(valid.some(LOOKED)))
         if seen:
             self._note("look", seen)
 
     def _validate(self) -> None:
         """Look at the validation data with the averaged weights, keep the best, and save."""
         with self._averaged() as valid:
-            seen = self.procedure.validate(valid.batches(self.batch, valid.some(self.training.validate_on)), self.t)
+            rows = valid.some(self.training.validate_on)
+            seen: Line = self.procedure.validate(valid.batches(self.batch, rows), self.t)
+            seen = self.monitor.look(valid.batch(rows[: self.monitor.n_observations])) | seen
+            seen = {"bound": seen[self.procedure.objective.selects], **seen, **self.procedure.after_validation(seen)}
             better = seen["bound"] > self.best
             if better:
                 self.best, self.stale = seen["bound"], 0
@@ -242,11 +247,10 @@ class Loop:
         warned = any(line["kind"] == "warning" for line in self.log.lines) or self.step == self.training.steps
         line = {"kind": kind, "step": self.step, "seconds": round(time.perf_counter() - self.started, 3), **seen}
         self.log.write(line)
-        lasts = self.procedure.objective.lasting
-        if not looks or warned or not lasts(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
+        if not looks or warned or not self.monitor.lasts(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
             return
         config = None if self.out is None else self.out / "config.yaml"
-        cures = self.procedure.remedies(str(config) if config and config.exists() else self.procedure.objective.usual)
+        cures = remedies(self.procedure, str(config) if config and config.exists() else self.procedure.objective.usual)
         words = {name: line[name] for name in ("step", "seconds", "verdict", "reason")}
         self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
 

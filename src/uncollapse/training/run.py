@@ -17,6 +17,7 @@ from uncollapse.distributions.saved import described
 from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
 from uncollapse.gan import ImplicitModel
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
+from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.fit import fit
 from uncollapse.training.game import load_game
 from uncollapse.training.kept import keep
@@ -122,10 +123,10 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
         samples, examples = glance(model)
         seen = evaluate(model, data, "valid", samples, examples=examples, recipe=again)
         if seen.get("remedies"):
-            seen["remedies"] = recipe.procedure(model).remedies(again)
+            seen["remedies"] = remedies(recipe.procedure(model), again)
     elif isinstance(model, LatentVariableModel):
-        cures = recipe.procedure(model).remedies(again)
-        seen = evaluate_samples(model, data, "valid", remedies=cures, quick=True, game=load_game(out, model, data))
+        cures = remedies(recipe.procedure(model), again)
+        seen = evaluate_samples(model, data, "valid", remedies=cures, quick=True, game=load_game(out, model))
     return {
         **seen,
         "steps": fitted.step,

@@ -1,8 +1,7 @@
-"""Variational autoencoders: the model, its objectives, the procedures that learn them, and the diagnosis of collapse."""
+"""Variational autoencoders: the model, its objectives, and the procedures that learn them."""
 
 from uncollapse.vae.adversarial import Adversarial, AdversarialAutoencoder, AdversarialVariationalBayes
 from uncollapse.vae.apart import Apart
-from uncollapse.vae.collapse import Diagnosis, Thresholds, diagnose
 from uncollapse.vae.inference import Amortized, MaximumLikelihood, VariationalEM
 from uncollapse.vae.lagging import Lagging
 from uncollapse.vae.matching import InfoVAE
@@ -23,7 +22,6 @@ __all__ = [
     "Apart",
     "Bound",
     "Capacity",
-    "Diagnosis",
     "EntropyELBO",
     "InfoVAE",
     "JointELBO",
@@ -33,7 +31,5 @@ __all__ = [
     "MonteCarloEM",
     "ReweightedEM",
     "Terms",
-    "Thresholds",
     "VariationalEM",
-    "diagnose",
 ]

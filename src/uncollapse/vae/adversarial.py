@@ -9,7 +9,6 @@ from uncollapse.distributions import Posterior
 from uncollapse.divergences import Critic, DensityRatio, Game, NonSaturating, Saturating, Things
 from uncollapse.learning import Logged, TwoPlayer
 from uncollapse.networks import Factory
-from uncollapse.vae.collapse import remedies
 from uncollapse.vae.model import VAE
 from uncollapse.vae.objectives import OfVAE
 
@@ -53,9 +52,6 @@ class Adversarial(OfVAE, TwoPlayer):
                 f"{type(self).__name__} plays against an encoder, {type(model.posterior).__name__} has none that learns; write "
                 "--posterior Gaussian"
             )
-
-    def remedies(self, recipe: str) -> list[str]:
-        return remedies(self.model, recipe, plays=True)
 
     @abstractmethod
     def seen(self, x: Tensor, z: Tensor) -> Things:

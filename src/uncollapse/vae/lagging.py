@@ -1,6 +1,5 @@
 """Lagging inference networks: an encoder that is trained to keep up with the decoder, as long as that helps."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -93,13 +92,12 @@ class Lagging(Apart):
         self.ascend(bound)
         return bound.detach(), {name: value.detach() for name, value in logged.items()}
 
-    def validate(self, batches: Iterable[Tensor], t: Tensor) -> dict[str, Any]:
-        """As every procedure, and the switch: aggressive training ends where the mutual information fell."""
-        seen = super().validate(batches, t)
-        information = seen.get("mutual_information", -float("inf"))
+    def after_validation(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The switch: aggressive training ends where the mutual information fell."""
+        information = values.get("mutual_information", -float("inf"))
         self.aggressive = self.aggressive and information >= self.information
         self.information = information
-        return {**seen, "aggressive": self.aggressive}
+        return {"aggressive": self.aggressive}
 
     def state(self) -> dict[str, Tensor]:
         return {"aggressive": torch.tensor(self.aggressive), "information": torch.tensor(self.information).double()}

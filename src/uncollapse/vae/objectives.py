@@ -1,7 +1,7 @@
 """Objectives of a VAE: the bounds on log p(x)."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Size, Tensor
@@ -12,8 +12,7 @@ from uncollapse.distributions import BatchNormalized, Density, Posterior, VampPr
 from uncollapse.divergences import kl_units
 from uncollapse.learning import Logged, Objective
 from uncollapse.processes import gathered
-from uncollapse.schedules import Constant, Schedule, nonnegative
-from uncollapse.vae.collapse import diagnose, lasting, remedies
+from uncollapse.schedules import Schedule, nonnegative
 from uncollapse.vae.model import VAE, Terms
 
 
@@ -35,16 +34,9 @@ class LogLikelihood(Objective):
 
 
 class OfVAE(Objective):
-    """An objective of a VAE: what the diagnosis of posterior collapse sees of it is looked at during training."""
+    """An objective of a VAE."""
 
     learns: ClassVar[type] = VAE
-
-    def look(self, x: Tensor) -> dict[str, Any]:
-        if len(x) < 2:
-            return {}
-        seen = diagnose(self.model, x).as_dict()
-        names = ["kl", "kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict", "reason"]
-        return {name: seen[name] for name in [*names, *(["kl_blocks"] if seen["kl_blocks"] else [])]}
 
     def meet(self, data: Data, batch: int) -> None:
         for part in self.model.modules():
@@ -52,12 +44,6 @@ class OfVAE(Objective):
                 part.check(data.train.batch(data.train.some(min(1000, len(data.train)))))
             if isinstance(part, BatchNormalized) and batch < 2:
                 raise ValueError("BatchNormalized normalises over a batch, came one observation; write --batch 2 or more")
-
-    def lasting(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
-        return lasting(before, now)
-
-    def remedies(self, recipe: str) -> list[str]:
-        return remedies(self.model, recipe)
 
 
 class Bound(OfVAE):
@@ -153,10 +139,6 @@ class ELBO(Bound):
         kl = units.sum(-1)
         bound = log_likelihood - self.beta(t) * (self.floored(units) if self.free_bits else kl)
         return bound, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
-
-    def remedies(self, recipe: str) -> list[str]:
-        had = {".beta Linear": not isinstance(self.beta, Constant), ".free_bits ": self.free_bits > 0}
-        return [cure for cure in super().remedies(recipe) if not any(here and option in cure for option, here in had.items())]
 
     def floored(self, units: Tensor) -> Tensor:
         """Σ_j max(λ, mean over the batch of KL_j), spread over the batch: [B, G] to [B]."""

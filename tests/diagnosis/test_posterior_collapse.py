@@ -10,11 +10,12 @@ from torch import Size
 
 from laws.parts import affine, vae
 from laws.ppca import PPCA
+from uncollapse.diagnosis import Thresholds, diagnose
+from uncollapse.diagnosis.posterior_collapse import judge
 from uncollapse.distributions import Bernoulli, LogitNormal, Normal, OptimalSigma, Uniform, likelihoods, posteriors
 from uncollapse.evaluation import log_likelihood
 from uncollapse.networks import Bias
-from uncollapse.vae import VAE, Thresholds, diagnose
-from uncollapse.vae.collapse import judge
+from uncollapse.vae import VAE
 
 SHAPE = Size((6,))
 

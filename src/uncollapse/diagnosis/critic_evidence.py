@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import Critic, Game, Judged, Things
+from uncollapse.gan import GAN
+from uncollapse.gan.model import Drawn
 
 SLOPES = 256  # observations, and draws, at which the critic's gradient is looked at
 
@@ -42,7 +45,7 @@ class CriticEvidence:
         )
 
 
-def hear(critic: Critic, game: Game, real: Things, fake: Things, train: Things | None = None) -> CriticEvidence:
+def critic_evidence(critic: Critic, game: Game, real: Things, fake: Things, train: Things | None = None) -> CriticEvidence:
     r"""What a critic says of things that it was not trained on, and what that tells of the game.
 
     Accuracy is the area under the ROC curve. D is :math:`\sigma(a)` of its number a where a is the logit of a probability. The
@@ -67,7 +70,7 @@ def hear(critic: Critic, game: Game, real: Things, fake: Things, train: Things |
         >>> from uncollapse.networks import MLP
         >>> _ = torch.manual_seed(0)
         >>> x, critic = torch.randn(500, 2), Critic([Size((2,))], MLP)
-        >>> found = hear(critic, NonSaturating(), (x[:250],), (x[250:],))
+        >>> found = critic_evidence(critic, NonSaturating(), (x[:250],), (x[250:],))
         >>> 0.45 < found.accuracy < 0.55, found.divergence_of, found.divergence < 0.01
         (True, 'JSD(p, q)', True)
     """
@@ -79,6 +82,25 @@ def hear(critic: Critic, game: Game, real: Things, fake: Things, train: Things |
     names = ("probability_real", "probability_fake") if game.logistic else ("real", "fake")
     told: dict[str, Any] = {"overfit": overfit, **dict(zip(names, means, strict=True))}
     return CriticEvidence(above(a, b), slope(critic, real), slope(critic, fake), bound, game.divergence, **told)
+
+
+@torch.no_grad()
+def game_evidence(objective: GAN, x: Tensor, drawn: Drawn | None = None, train: Tensor | None = None) -> CriticEvidence | None:
+    """What a game's critic says of held-out observations x [n, *shape] and as many draws; None of less than one pack.
+
+    Args:
+        objective: The game.
+        x: Observations that it was not trained on.
+        drawn: The model's draws, as many; None: new ones.
+        train: Observations that it was trained on, as many or more; None: nothing is told of overfitting.
+    """
+    n = len(x) // objective.critic.pack * objective.critic.pack
+    if not n:
+        return None
+    with evaluating(objective):
+        drawn = objective.model.draws(n, x[:n]) if drawn is None else Drawn(*(part[:n] for part in drawn))
+        seen = objective.reals(train[:n]) if train is not None and len(train) >= n else None
+        return critic_evidence(objective.critic, objective.game, objective.reals(x[:n]), objective.fakes(drawn), seen)
 
 
 def above(a: Tensor, b: Tensor) -> float:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from uncollapse.diagnosis.critic_evidence import CriticEvidence
+from uncollapse.diagnosis.mode_verdict import Limits, judge
 from uncollapse.divergences import duplicates, energy_distance, mode_entropy, prdc
-from uncollapse.gan.evidence import CriticEvidence
-from uncollapse.gan.verdict import Limits, judge
 
 BIRTHDAY = 1000  # draws, and observations, of which near pairs are counted
 PAIRS = 100  # nearest pairs of the observations, which say what near is; fewer of few observations
@@ -117,7 +117,7 @@ class Coverage:
 
 
 @torch.no_grad()
-def diagnose(
+def diagnose_samples(
     fake: Tensor,
     real: Tensor,
     modes: KnownModes | None = None,
@@ -142,7 +142,7 @@ def diagnose(
     Example:
         >>> _ = torch.manual_seed(0)
         >>> x, y = torch.randn(500, 2), torch.randn(500, 2)
-        >>> diagnose(x, y).verdict, diagnose(0.05 * x, y).verdict, diagnose(x + 9, y).verdict
+        >>> diagnose_samples(x, y).verdict, diagnose_samples(0.05 * x, y).verdict, diagnose_samples(x + 9, y).verdict
         ('healthy', 'collapsed', 'diverged')
     """
     if len(fake) < 10 or len(real) < 10:

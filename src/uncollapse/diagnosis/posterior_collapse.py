@@ -1,22 +1,20 @@
 """Posterior collapse, told with a number, a reason and a cure."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
-from inspect import signature
-from shlex import quote
 from typing import Any
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import BatchNormalized, Chain, OptimalSigma, block_terms, draw
+from uncollapse.diagnosis.posterior_remedies import posterior_remedies
+from uncollapse.diagnosis.remedy import commands
+from uncollapse.distributions import Chain, block_terms, draw
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.distributions.still import evaluating
-from uncollapse.distributions.vamp import unmixable
 from uncollapse.divergences import kl_units
-from uncollapse.vae.model import VAE
+from uncollapse.vae import VAE
 
 ESTIMATOR = "aggregated posterior of N observations, one draw each (ceiling log N)"
 CONTRAST = "lower bound: N observations told apart by Gaussians of the posteriors' moments, one draw each (ceiling log N)"
@@ -150,7 +148,7 @@ def diagnose(model: VAE, x: Tensor, thresholds: Thresholds = Thresholds(), recip
     }
     ceiling = math.log(len(x))
     verdict, reason = judge(seen["kl"], seen["mutual_information"], thresholds, ceiling)
-    cures = [] if verdict == "healthy" else remedies(model, recipe)
+    cures = [] if verdict == "healthy" else commands(posterior_remedies(model), recipe)
     return Diagnosis(verdict, reason, n=len(x), mutual_information_ceiling=ceiling, remedies=cures, **seen)
 
 
@@ -208,28 +206,6 @@ def judge(kl: float, information: float, thresholds: Thresholds, ceiling: float 
     return "healthy", f"z tells observations apart: mutual information {information:.2f} nats, KL {kl:.2f}"
 
 
-def _encoder(model: VAE) -> str:
-    """The options that give another posterior the network of this one; an MLP where it has none of its own."""
-    posterior = getattr(model.posterior, "family", model.posterior)
-    written = posterior.configuration()["init_args"].get("network")
-    if written is None:
-        return "--posterior.network MLP"
-    if isinstance(written, str):
-        written = {"class_path": written}
-    options = [f"--posterior.network {written['class_path'].removeprefix('uncollapse.networks.')}"]
-    usual = signature(type(posterior.network)).parameters
-    for name, value in written.get("init_args", {}).items():
-        default = usual[name].default
-        if value != default and not (isinstance(default, type) and str(value).endswith(f".{default.__name__}")):
-            options.append(f"--posterior.network.{name} {quote(_plain(value))}")
-    return " ".join(options)
-
-
-def _plain(value: Any) -> str:
-    """A value as the command line reads it."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether a posterior was collapsed at two looks one after the other, and is not on its way out.
 
@@ -246,39 +222,3 @@ def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """
     told = [look.get("mutual_information") or 0.0 for look in (before, now)]
     return before.get("verdict") == now.get("verdict") == "collapsed" and not told[1] - told[0] >= RISING
-
-
-def remedies(model: VAE, recipe: str, plays: bool = False) -> list[str]:
-    """What to try against a collapse of this model, as commands: only what fits its parts.
-
-    Args:
-        model: The model.
-        recipe: Name or path of the recipe that it was trained with.
-        plays: Whether its objective has a critic, so that what needs log q(z|x) comes with another objective and procedure.
-    """
-    alone = "--procedure Amortized --objective ELBO " if plays else ""
-    elbo, network = (alone or "--objective ELBO ") + "--objective", _encoder(model)
-    found = []
-    sigma = getattr(model.likelihood, "sigma", None)
-    if sigma is not None and not isinstance(sigma, OptimalSigma):
-        found.append(("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses"))
-    if model.likelihood.configuration()["init_args"].get("skip") is False:
-        found.append(("--likelihood.skip true", "let z reach every layer of the decoder"))
-    known = model.posterior.density.weighs
-    if known:
-        found.append((f"{elbo}.beta Linear", "anneal the weight of the KL, over all steps"))
-        found.append((f"{elbo}.free_bits 0.25", "leave each unit some nats for free"))
-    unbounded = not hasattr(model.prior.support, "lower_bound")
-    encodes = any(p.requires_grad for p in model.posterior.parameters())
-    normalised = any(isinstance(part, BatchNormalized) for part in model.posterior.modules())
-    if encodes and unbounded and not normalised:
-        found.append((f"--posterior BatchNormalized {network} --prior Normal", "a floor under the KL"))
-    if encodes and known:
-        lagging = "--objective ELBO --procedure Lagging" if plays else "--procedure Lagging"
-        found.append((lagging, "let the encoder catch up with the decoder"))
-    if unbounded:
-        mixes = encodes and unmixable(model.posterior) is None
-        prior = "VampPrior" if mixes and model.likelihood.levels else "Mixture"
-        if known and type(model.prior).__name__ != prior:
-            found.append((f"{alone}--prior {prior}", "a prior that can follow the posterior"))
-    return [f"{f'uncollapse train {quote(recipe)} {options}':90}  {why}" for options, why in found]

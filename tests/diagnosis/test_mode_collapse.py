@@ -8,9 +8,9 @@ from torch import Tensor
 
 from laws.numerics import assert_mean
 from uncollapse.data.modes import Modes
-from uncollapse.gan import diagnose, mode_coverage
-from uncollapse.gan.coverage import near_pairs
-from uncollapse.gan.verdict import lasting
+from uncollapse.diagnosis import diagnose_samples, mode_coverage
+from uncollapse.diagnosis.mode_collapse import near_pairs
+from uncollapse.diagnosis.mode_verdict import lasting
 
 ANGLES = torch.arange(8) * math.pi / 4
 RING = Modes(torch.stack((ANGLES.cos(), ANGLES.sin()), 1), sigma=0.05)
@@ -32,7 +32,7 @@ def test_generators_made_to_drop_modes(modes: int, off: float, verdict: str, kno
     """The verdict with known modes and by neighbours alone; two of eight modes are a collapse, six are dropped ones.
 
     By neighbours a quarter of the data uncovered is within the tolerance that images need, so six of eight pass there."""
-    found = diagnose(ring(1000, modes, off=off), ring(1000, seed=1), RING if known else None)
+    found = diagnose_samples(ring(1000, modes, off=off), ring(1000, seed=1), RING if known else None)
     expected = {(6, False): {"healthy", "dropping modes"}, (2, False): {"collapsed", "dropping modes"}}.get(
         (modes, known), {verdict}
     )
@@ -47,15 +47,15 @@ def test_generators_made_to_blur(sigma: float, known: bool) -> None:
     """All modes at six and eight times their width: blurred, and neither diverged nor healthy, with nothing to try against
     dropped modes; the same with half of the modes is no longer spread as the data are."""
     real, remedies = ring(1000, seed=1), ["uncollapse train"]
-    found = diagnose(ring(1000, sigma=sigma), real, RING if known else None, remedies=remedies)
+    found = diagnose_samples(ring(1000, sigma=sigma), real, RING if known else None, remedies=remedies)
     assert found.verdict == "blurred" and "energy distance 0.0" in found.reason and found.remedies == []
-    half = diagnose(ring(1000, 4, sigma=sigma), real, RING if known else None, remedies=remedies)
+    half = diagnose_samples(ring(1000, 4, sigma=sigma), real, RING if known else None, remedies=remedies)
     assert half.verdict == "diverged" and half.remedies == remedies
 
 
 def test_few_draws_for_the_modes_are_told_so() -> None:
     """Twenty draws of eight modes: healthy, and beside their reverse KL stands that of a perfect sampler, 7 / 40."""
-    found = diagnose(ring(20), ring(1000, seed=1), RING)
+    found = diagnose_samples(ring(20), ring(1000, seed=1), RING)
     assert found.verdict == "healthy" and found.reason.endswith("(of a perfect sampler's as few draws: 0.17)")
 
 
@@ -63,10 +63,10 @@ def test_how_sharp_draws_are_to_be() -> None:
     """With known modes: half of a perfect sampler's draws replaced by wide ones is healthy, three quarters are blurred, and
     draws that are spread as the data are but never in a mode have diverged."""
     sharp, wide = ring(2000), ring(2000, sigma=0.4, seed=2)
-    verdicts = [diagnose(torch.cat((sharp[:n], wide[n:])), ring(2000, seed=1), RING).verdict for n in (1000, 500)]
+    verdicts = [diagnose_samples(torch.cat((sharp[:n], wide[n:])), ring(2000, seed=1), RING).verdict for n in (1000, 500)]
     assert verdicts == ["healthy", "blurred"]
     beside = RING.means * 1.16  # 3.2 standard deviations off, all of them
-    found = diagnose(beside.repeat(125, 1), ring(1000, seed=1), RING)
+    found = diagnose_samples(beside.repeat(125, 1), ring(1000, seed=1), RING)
     assert found.energy_distance < 0.02 and found.verdict == "diverged"
 
 
@@ -105,7 +105,7 @@ def test_no_draw_in_a_mode() -> None:
 
 def test_evidence_of_copies() -> None:
     """Draws over and over lie at no distance of each other, in many pairs."""
-    found = diagnose(ring(4).repeat(100, 1), ring(400, seed=1), RING)
+    found = diagnose_samples(ring(4).repeat(100, 1), ring(400, seed=1), RING)
     assert found.nearest_ratio == 0.0 and found.near_pairs > 100 * found.near_pairs_data
     assert "reverse KL" in str(found) and f"near pairs           {found.near_pairs} among draws" in str(found)
     assert found.critic is None and not any("critic" in name for name in found.as_dict())
@@ -115,9 +115,9 @@ def test_draws_that_are_not_finite() -> None:
     """Diverged, in one line, and nothing raised."""
     fake = ring(100)
     fake[3] = math.nan
-    assert diagnose(fake, ring(100), RING).reason == "the draws are not finite"
+    assert diagnose_samples(fake, ring(100), RING).reason == "the draws are not finite"
     with pytest.raises(ValueError, match="at least 10 draws"):
-        diagnose(fake[:5], ring(100))
+        diagnose_samples(fake[:5], ring(100))
 
 
 def test_a_collapse_that_lasts() -> None:

@@ -9,9 +9,12 @@ from torch import Size, Tensor, nn
 
 from laws.numerics import assert_equal
 from laws.parts import IMPLICIT_OBJECTIVES, implicit_model, small
+from uncollapse.data import from_arrays
+from uncollapse.diagnosis import critic_evidence
+from uncollapse.diagnosis.critic_evidence import slope
 from uncollapse.divergences import Critic, Game, Hinge, LeastSquares, NonSaturating, Saturating, Wasserstein
-from uncollapse.gan import GAN, hear
-from uncollapse.gan.evidence import slope
+from uncollapse.gan import GAN
+from uncollapse.training.collapse_monitor import ModeMonitor
 
 double = torch.float64
 
@@ -33,7 +36,7 @@ def normal(n: int, mean: float, seed: int) -> tuple[Tensor]:
 def test_the_best_critic_of_two_gaussians(game: Game) -> None:
     """Accuracy Φ(1/√2), D by quadrature and the Jensen-Shannon divergence by quadrature, over 4000 draws of each. All are
     bounded means or U-statistics with a variance of at most 1/n: 6 standard errors, failure rate 1e-8; the gradient is 1."""
-    found = hear(ratio(), game, normal(4000, 0.0, 0), normal(4000, 1.0, 1))
+    found = critic_evidence(ratio(), game, normal(4000, 0.0, 0), normal(4000, 1.0, 1))
     x = torch.linspace(-12, 13, 100_001, dtype=double)
     p, q = ((-0.5 * (x - mean).square()).exp() / math.sqrt(2 * math.pi) for mean in (0.0, 1.0))
     m, tolerance = (p + q) / 2, 6 / 4000**0.5
@@ -50,19 +53,19 @@ def test_what_is_no_probability_is_called_a_mean() -> None:
     real, fake = normal(500, 0.0, 0), normal(500, 1.0, 1)
     a, b = (0.5 - float(x[0].mean()) for x in (real, fake))
     for game in (Wasserstein(), Hinge(), LeastSquares()):
-        found = hear(ratio(), game, real, fake)
+        found = critic_evidence(ratio(), game, real, fake)
         assert found.probability_real is None and (found.real, found.fake) == pytest.approx((a, b))
         assert {"critic_real", "critic_fake"} < found.as_dict().keys() and "critic_overfit" not in found.as_dict()
         assert found.divergence_of == game.divergence and f"mean {a:.2f} at data" in str(found)
-    assert hear(ratio(), Wasserstein(), real, fake).divergence == pytest.approx(a - b)
+    assert critic_evidence(ratio(), Wasserstein(), real, fake).divergence == pytest.approx(a - b)
 
 
 def test_a_critic_that_knows_its_training_data_by_heart() -> None:
     """It ranks every training observation above every held-out one: half more than chance; and of equal ones none."""
     x = normal(200, 0.0, 0)
-    found = hear(ratio(), NonSaturating(), x, normal(200, 1.0, 1), train=(x[0] - 100,))
-    assert found.overfit == 0.5 and hear(ratio(), NonSaturating(), x, x, train=x).overfit == 0.0
-    assert hear(ratio(), NonSaturating(), x, x).accuracy == 0.5
+    found = critic_evidence(ratio(), NonSaturating(), x, normal(200, 1.0, 1), train=(x[0] - 100,))
+    assert found.overfit == 0.5 and critic_evidence(ratio(), NonSaturating(), x, x, train=x).overfit == 0.0
+    assert critic_evidence(ratio(), NonSaturating(), x, x).accuracy == 0.5
 
 
 @pytest.mark.parametrize("pack", [1, 2])
@@ -84,19 +87,19 @@ def test_gradients_against_finite_differences(pack: int) -> None:
 def test_packs_are_judged_together() -> None:
     """The gradient of a pack of four is for all four, and so twice as long; the divergence is that between packs."""
     real, fake = normal(4000, 0.0, 0), normal(4000, 1.0, 1)
-    one, four = (hear(ratio(pack), NonSaturating(), real, fake) for pack in (1, 4))
+    one, four = (critic_evidence(ratio(pack), NonSaturating(), real, fake) for pack in (1, 4))
     assert four.gradient_real == pytest.approx(2.0) and four.divergence > 2 * one.divergence
 
 
 @pytest.mark.parametrize("gradients", [True, False])
 @pytest.mark.parametrize("name", sorted(IMPLICIT_OBJECTIVES))
 def test_every_game_tells_its_evidence(name: str, gradients: bool) -> None:
-    """The look of each objective holds the critic's numbers, whatever it sees, where gradients are kept as where they are not,
-    and leaves none behind."""
+    """A look at each game holds the critic's numbers, whatever it sees, where gradients are kept as where they are not, and
+    leaves none behind."""
     objective = IMPLICIT_OBJECTIVES[name](implicit_model(name))
     x = torch.randn(40, *objective.model.likelihood.shape)
     with torch.set_grad_enabled(gradients):
-        seen = objective.look(x)
+        seen = ModeMonitor(objective, from_arrays(x)).look(x)
     assert {"critic_accuracy", "critic_gradient_real", "critic_divergence", "critic_divergence_of", "near_pairs"} < seen.keys()
     assert isinstance(objective, GAN) and all(p.grad is None for p in objective.parameters())
     assert all(isinstance(value, int | float | str) for value in seen.values())

@@ -1,13 +1,12 @@
-"""What to try against mode collapse, as commands."""
+"""What to try against mode collapse."""
 
-from shlex import quote
+from uncollapse.diagnosis.remedy import Remedy
+from uncollapse.gan import GAN
 
-from uncollapse.learning import TwoPlayer
 
-
-def cures(objective: TwoPlayer, recipe: str) -> list[str]:
-    """What to try against mode collapse of this game, as commands: arguments that it has not got, then another procedure."""
-    train, critic, found = f"uncollapse train {quote(recipe)}", objective.critic, []
+def mode_remedies(objective: GAN) -> list[Remedy]:
+    """What to try against a mode collapse of this game: arguments that it has not got, then another procedure."""
+    critic, found = objective.critic, []
     if critic.pack == 1:
         found.append(("--objective.critic.pack 2", "let the critic see two examples at once (PacGAN)"))
     if not objective.penalties:
@@ -19,8 +18,8 @@ def cures(objective: TwoPlayer, recipe: str) -> list[str]:
     if not any(p.requires_grad for p in objective.model.prior.parameters()):
         options = "--prior Mixture --prior.components 100 --prior.scale 0.1 --prior.weighted false"
         found.append((options, "let the prior learn components, between which the generator jumps (DeLiGAN)"))
-    if getattr(objective, "entropy", None) is None:
+    if objective.entropy is None:
         sigma = "--likelihood.sigma LearnedSigma --likelihood.sigma.start 0.1 --likelihood.sigma.limits [0.01,0.3]"
         found.append((f"--likelihood Gaussian {sigma} --objective.entropy Entropy", "pay for entropy (PresGAN)"))
     found.append(("--procedure Unrolled", "let the generator look ahead at the critic's answer"))
-    return [f"{f'{train} {options}':90}  {why}" for options, why in found]
+    return [Remedy(*pair) for pair in found]

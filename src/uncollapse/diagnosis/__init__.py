@@ -1,0 +1,26 @@
+"""Diagnosis: whether a posterior or a generator collapsed, by which evidence, and what to try."""
+
+from uncollapse.diagnosis.critic_evidence import CriticEvidence, critic_evidence, game_evidence
+from uncollapse.diagnosis.mode_collapse import Coverage, diagnose_samples, mode_coverage
+from uncollapse.diagnosis.mode_remedies import mode_remedies
+from uncollapse.diagnosis.mode_verdict import Limits
+from uncollapse.diagnosis.posterior_collapse import Diagnosis, Thresholds, diagnose
+from uncollapse.diagnosis.posterior_remedies import posterior_remedies
+from uncollapse.diagnosis.remedy import Remedy, commands
+
+__all__ = [
+    "Coverage",
+    "CriticEvidence",
+    "Diagnosis",
+    "Limits",
+    "Remedy",
+    "Thresholds",
+    "commands",
+    "critic_evidence",
+    "diagnose",
+    "diagnose_samples",
+    "game_evidence",
+    "mode_coverage",
+    "mode_remedies",
+    "posterior_remedies",
+]
