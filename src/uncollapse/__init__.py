@@ -21,6 +21,7 @@ _HOME = {
     "Recipe": "uncollapse.training",
     "Estimator": "uncollapse.training",
     "evaluate": "uncollapse.evaluation",
+    "judge": "uncollapse.evaluation",
     "log_likelihood": "uncollapse.evaluation",
     "diagnose": "uncollapse.diagnosis",
     "VAE": "uncollapse.vae",

@@ -77,7 +77,7 @@ def told(line: dict[str, Any]) -> list[str]:
     if line["kind"] == "warning":
         when = f"at step {line['since']} and still at step {line['step']}"
         return [f"[bold red]{line['verdict']}[/] {when}: {line['reason']}; if it stays so", *cures(line["remedies"])]
-    likelihood = "bound" in line and "closeness" not in line
+    likelihood = "bound" in line and not ("closeness" in line or line.get("verdict") in ("too few", "diverged"))
     text = f"step {line['step']:>7}  " + (f"valid {line['bound']:9.3f} nats" if likelihood else " " * 20)
     if line.get("kl") is not None:
         text += f"  KL {line['kl']:7.3f}"
@@ -85,5 +85,6 @@ def told(line: dict[str, Any]) -> list[str]:
         text += f"  I(x;z) {line['mutual_information']:6.3f}  active {line['active_units']:>3}  {colored(line['verdict'])}"
     if "coverage" in line:
         known = f"modes {line['modes']:>4} of {line['known_modes']}  " if "modes" in line else ""
-        text += f"  {known}coverage {line['coverage']:.2f}  precision {line['precision']:.2f}  {colored(line['verdict'])}"
+        shares = "  ".join(f"{name} {line[name]:.2f}" for name in ("precision", "recall", "coverage") if name in line)
+        text += f"  {known}{shares}  {colored(line['verdict'])}"
     return [f"{text}  {line['seconds']:.0f} s"]

@@ -21,6 +21,9 @@ COLORS = {
     "blurred": "yellow",
     "collapsed": "red",
     "diverged": "red",
+    "copies the data": "red",
+    "too early": "yellow",
+    "too few": "yellow",
 }
 
 
@@ -51,11 +54,18 @@ def numbers(summary: dict[str, Any]) -> Table:
         table.add_row("verdict", f"[bold {color}]{summary['verdict']}[/]: {summary['reason']}")
     for name, quantity in QUANTITIES.items():
         if summary.get(name) is not None:
-            table.add_row(name, f"{shown(summary[name])} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
+            table.add_row(name, f"{_with_error(name, summary)} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
     for name in TEXTS:
         if summary.get(name) is not None:
             table.add_row(name, escape(str(summary[name])))
     return table
+
+
+def _with_error(name: str, summary: dict[str, Any]) -> str:
+    """A value, with its standard error where that has no row of its own."""
+    error = summary.get(f"{name}_standard_error")
+    told = error is None or f"{name}_standard_error" in QUANTITIES
+    return shown(summary[name]) if told else f"{shown(summary[name])} ± {shown(error)}"
 
 
 def cures(remedies: Iterable[str]) -> list[str]:

@@ -1,19 +1,24 @@
 """Diagnosis: whether a posterior or a generator collapsed, by which evidence, and what to try."""
 
 from uncollapse.diagnosis.critic_evidence import CriticEvidence, critic_evidence, game_evidence
-from uncollapse.diagnosis.mode_collapse import Coverage, diagnose_samples, mode_coverage
+from uncollapse.diagnosis.mode_collapse import SampleDiagnosis, diagnose_samples
+from uncollapse.diagnosis.mode_coverage import KnownModes, ModeCoverage, mode_coverage
 from uncollapse.diagnosis.mode_remedies import mode_remedies
-from uncollapse.diagnosis.mode_verdict import Limits
+from uncollapse.diagnosis.mode_verdict import ModeCollapseThresholds
 from uncollapse.diagnosis.posterior_collapse import Diagnosis, Thresholds, diagnose
 from uncollapse.diagnosis.posterior_remedies import posterior_remedies
 from uncollapse.diagnosis.remedy import Remedy, commands
+from uncollapse.diagnosis.sample_evidence import Measure, sample_evidence
 
 __all__ = [
-    "Coverage",
     "CriticEvidence",
     "Diagnosis",
-    "Limits",
+    "KnownModes",
+    "Measure",
+    "ModeCollapseThresholds",
+    "ModeCoverage",
     "Remedy",
+    "SampleDiagnosis",
     "Thresholds",
     "commands",
     "critic_evidence",
@@ -23,4 +28,5 @@ __all__ = [
     "mode_coverage",
     "mode_remedies",
     "posterior_remedies",
+    "sample_evidence",
 ]

@@ -1,202 +1,176 @@
-"""Mode collapse, told with a number and a reason; the verdict is of `verdict`, the cures of `cures`."""
+"""Mode collapse of a generator, by its samples beside data: a number, a reason and remedies."""
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from uncollapse.diagnosis.critic_evidence import CriticEvidence
-from uncollapse.diagnosis.mode_verdict import Limits, judge
-from uncollapse.divergences import duplicates, energy_distance, mode_entropy, prdc
+from uncollapse.diagnosis.mode_coverage import KnownModes, ModeCoverage, mode_coverage
+from uncollapse.diagnosis.mode_verdict import LEAST, ModeCollapseThresholds, verdict_on
+from uncollapse.diagnosis.sample_evidence import Measure, sample_evidence
+from uncollapse.divergences.copying import copying
+from uncollapse.divergences.group_shares import GroupShares, group_shares, label_shares
 
-BIRTHDAY = 1000  # draws, and observations, of which near pairs are counted
-PAIRS = 100  # nearest pairs of the observations, which say what near is; fewer of few observations
-WELL = ("healthy", "blurred")  # verdicts that the remedies of mode collapse are not for
-
-
-class KnownModes(Protocol):
-    """Modes of data that are known: of a density, or by a classifier."""
-
-    def __len__(self) -> int: ...
-
-    def assign(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The mode of each draw [N], and how far it lies from that, in standard deviations."""
-        ...
-
-    def features(self, x: Tensor) -> Tensor:
-        """What neighbours among draws [N, *shape] are told by, [N, ...]: what tells the modes apart."""
-        ...
+LOOKED = 2500  # samples, and data rows, that are looked at: PacGAN's protocol
+GROUPS = 50  # known modes up to which they are the groups
+SURE = 3.3  # standard errors beyond which a group's share is off: one in a thousand
+WELL = ("healthy", "blurred", "too few")  # verdicts that the remedies of mode collapse are not for
 
 
-class ModeCoverage(NamedTuple):
-    """Which known modes n draws lie in, by PacGAN's protocol."""
+class Group(NamedTuple):
+    """A group of rows that are alike, with too few or too many samples."""
 
-    modes: int  # with at least one draw of high quality
-    known: int  # K
-    high_quality: float  # share of draws within 3 standard deviations of a mode
-    reverse_kl: float  # KL of the modes of draws of high quality to the uniform distribution, nats
-    floor: float  # what a perfect sampler scores with as many draws of high quality, on average: (K - 1) / 2n
-    n: int
-
-
-@torch.no_grad()
-def mode_coverage(x: Tensor, modes: KnownModes, near: float = 3.0) -> ModeCoverage:
-    r"""Modes captured, share of high quality, and the reverse KL over modes.
-
-    .. math:: \log K - \mathbb H[\hat p], \quad \hat p_k = \tfrac1{n_{\mathrm{hq}}} \#\{i : k_i = k,\, d_i < 3\}
-
-    Args:
-        x: Draws [n, *shape].
-        modes: What is known of the modes, all equally likely.
-        near: Standard deviations within which a draw is of high quality.
-
-    References:
-        Srivastava et al. (2017), VEEGAN, section 4.1; Lin et al. (2018), PacGAN, section 4.1 (the reverse KL).
-
-    Example:
-        >>> from uncollapse.data.modes import Modes
-        >>> known = Modes(torch.eye(8), sigma=0.1)
-        >>> mode_coverage(known.means[:2].repeat(50, 1), known)[:3]
-        (2, 8, 1.0)
-    """
-    mode, away = modes.assign(x)
-    good = mode[away < near]
-    floor = (len(modes) - 1) / (2 * len(x))
-    if len(good) < 2:
-        return ModeCoverage(len(good), len(modes), len(good) / len(x), math.log(len(modes)), floor, len(x))
-    spread = mode_entropy(good, len(modes))
-    return ModeCoverage(spread.captured, len(modes), len(good) / len(x), spread.reverse_kl, spread.floor, len(x))
+    data: float  # share of the data rows
+    samples: float  # share of the samples
+    example: int  # the data row, or where there is none the sample, that stands for it
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """What was seen of n draws beside n observations."""
+class SampleDiagnosis:
+    """What was seen of n samples beside as many data rows."""
 
     verdict: str  # a name in MEANINGS
     reason: str
-    precision: float  # of draws that lie near an observation
-    coverage: float  # of observations that have a draw near
-    energy_distance: float  # as a share of 2 E|x - y|: 0 between equals, at most 1
-    nearest_ratio: float  # median distance of draws to their nearest neighbour, in units of the observations'
-    near_pairs: int  # of draws that are as near each other as the nearest pairs of observations
-    near_pairs_data: int  # so many observations have
-    modes: int | None
-    known_modes: int | None
-    high_quality: float | None
-    reverse_kl: float | None
-    reverse_kl_floor: float | None
+    measures: dict[str, Measure]
     n: int
+    modes: ModeCoverage | None = None
+    missing: list[Group] = field(default_factory=list)  # groups with less than half their share, the largest first
+    overdone: list[Group] = field(default_factory=list)  # with more than twice their share
     critic: CriticEvidence | None = None  # of the game, where it is at hand
     remedies: list[str] = field(default_factory=list)
 
+    @property
+    def closeness(self) -> float | None:
+        """By which the best weights are chosen; at most 1, and 0 or less of a constant, of few rows, and of what lies far off.
+
+        The smallest of precision, recall and coverage as shares of what other real rows score, less ten times the energy
+        distance, less the share of samples that repeat another one. None of too few samples.
+        """
+        seen = self.measures
+        if "recall" not in seen:
+            return None
+        least = min(1.0, *(seen[name].ratio[0] for name in ("precision", "recall", "coverage")))
+        return least - 10 * seen["energy_distance"].value - max(0.0, seen["repeats"].excess[0])
+
     def as_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON; what was not looked at is left out."""
-        own = {name: value for name, value in asdict(self).items() if value is not None and name not in ("critic", "remedies")}
-        return own | (self.critic.as_dict() if self.critic else {})
+        """As plain values, for JSON, by the names of summary.json; what was not looked at is left out."""
+        found: dict[str, Any] = {"verdict": self.verdict, "reason": self.reason, "n": self.n}
+        for name, measure in self.measures.items():
+            found |= {name: measure.value, f"{name}_standard_error": measure.standard_error}
+            found |= {f"{name}_data": measure.of_data} if name in ("precision", "recall", "coverage", "high_quality") else {}
+        if self.modes is not None:
+            found |= {"modes": self.modes.modes, "known_modes": self.modes.known, "reverse_kl": self.modes.reverse_kl}
+            found |= {"high_quality": self.modes.high_quality, "reverse_kl_floor": self.modes.floor}
+        found |= {} if self.closeness is None else {"closeness": self.closeness}
+        return found | (self.critic.as_dict() if self.critic else {})
 
     def __str__(self) -> str:
         """A few lines to read."""
-        lines = [f"verdict              {self.verdict}: {self.reason}"]
-        if self.modes is not None and self.high_quality is not None:
-            lines += [
-                f"modes                {self.modes} of {self.known_modes}",
-                f"high quality         {100 * self.high_quality:.1f} % of the draws",
-                f"reverse KL           {self.reverse_kl:.3f} nats (a perfect sampler: {self.reverse_kl_floor:.3f})",
-            ]
-        lines += [
-            f"coverage             {self.coverage:.3f} of observations have a draw near (equal distributions: 0.97)",
-            f"precision            {self.precision:.3f} of draws lie near an observation",
-            f"energy distance      {self.energy_distance:.4f} (0: equal, 1: apart)",
-            f"nearest neighbours   {self.nearest_ratio:.2f} times as far apart as observations",
-            f"near pairs           {self.near_pairs} among draws, {self.near_pairs_data} among as many observations",
-        ]
+        lines = [f"{'verdict':<20} {self.verdict}: {self.reason}"]
+        if self.modes is not None:
+            lines += [f"{'modes':<20} {self.modes.modes} of {self.modes.known}"]
+            lines += [f"{'reverse KL':<20} {self.modes.reverse_kl:.3f} nats (a perfect sampler: {self.modes.floor:.3f})"]
+        for name, measure in self.measures.items():
+            other = "" if measure.of_data is None else f" (other real rows: {measure.of_data:.3f})"
+            lines.append(f"{name.replace('_', ' '):<20} {measure.value:.3f} ± {measure.standard_error:.3f}{other}")
         lines += [str(self.critic)] if self.critic else []
-        return "\n".join(lines + [f"try                  {remedy}" for remedy in self.remedies])
+        return "\n".join(lines + [f"{'try':<20} {remedy}" for remedy in self.remedies])
 
 
 @torch.no_grad()
 def diagnose_samples(
     fake: Tensor,
     real: Tensor,
+    train: Tensor | None = None,
     modes: KnownModes | None = None,
     critic: CriticEvidence | None = None,
-    limits: Limits = Limits(),
+    thresholds: ModeCollapseThresholds = ModeCollapseThresholds(),
     remedies: list[str] | None = None,
-) -> Coverage:
-    r"""Did the generator drop modes? Coverage of held-out observations by draws, in known modes or by nearest neighbours.
+    further: Mapping[str, Measure] | None = None,
+    seed: int = 0,
+) -> SampleDiagnosis:
+    r"""Do samples lie where the data lie, as widely spread and in the right proportions?
+
+    Every measure stands beside what other real rows would score at the same n and dimension, with its standard error, and is
+    within its threshold, beyond it, or as yet undecided. Healthy is what is within all of them; if none is beyond and one is
+    undecided, the samples are too few. Nothing asks whether a classifier can tell samples from data: it tells those of every
+    trained generator.
 
     Args:
-        fake: Draws [n, *shape], a few hundred or more.
-        real: As many held-out observations.
-        modes: Modes of the data, where they are known; then they decide, and neighbours are told by their features.
+        fake: Samples [n, *shape], or their features.
+        real: Data [m, *shape] that the generator was not trained on. The larger of both is cut to the other's size, at random.
+        train: All the rows that it was trained on, to tell copies of them; None: nothing is told of copies.
+        modes: Modes of the data, where they are known: which modes samples lie in then counts in place of precision, and
+            neighbours are found among their features.
         critic: What the game's critic says, where there is one; it decides nothing.
-        limits: Where the verdicts lie.
-        remedies: What to try where modes are missing, or draws far off.
+        thresholds: How far samples may be from the data.
+        remedies: What to try where modes are missing, or samples far off.
+        further: Measures that were taken elsewhere, such as `copies`.
+        seed: Of the rows, groups and halves.
 
     References:
-        Coverage and precision by neighbours: Naeem et al. (2020); energy distance: Székely and Rizzo (2013), equation 5.2
-        and the coefficient of inhomogeneity; near pairs, the birthday paradox: Arora and Zhang (2017).
+        See `sample_evidence`, `group_shares` and `mode_coverage`.
 
     Example:
         >>> _ = torch.manual_seed(0)
         >>> x, y = torch.randn(500, 2), torch.randn(500, 2)
-        >>> diagnose_samples(x, y).verdict, diagnose_samples(0.05 * x, y).verdict, diagnose_samples(x + 9, y).verdict
-        ('healthy', 'collapsed', 'diverged')
+        >>> [diagnose_samples(z, y).verdict for z in (x, 0.05 * x, x + 9, x[:100].repeat(5, 1), x[:15])]
+        ['healthy', 'collapsed', 'diverged', 'collapsed', 'too few']
     """
-    if len(fake) < 10 or len(real) < 10:
-        raise ValueError(f"expected at least 10 draws and 10 observations, came {len(fake)} and {len(real)}")
-    seen: dict[str, Any] = dict.fromkeys(("modes", "known_modes", "high_quality", "reverse_kl", "reverse_kl_floor"))
-    seen["n"] = len(fake)
-    if not fake.isfinite().all():
-        seen |= {"precision": 0.0, "coverage": 0.0, "nearest_ratio": 0.0, "energy_distance": 1.0}
-        seen |= {"near_pairs": 0, "near_pairs_data": 0}
-        return Coverage("diverged", "the draws are not finite", **seen, remedies=remedies or [])
-    a, b = ((x if modes is None else modes.features(x)).flatten(1).double() for x in (real, fake))
-    near = prdc(a, b)
-    seen |= {"precision": near.precision, "coverage": near.coverage, "energy_distance": inhomogeneity(a, b)}
-    seen["nearest_ratio"] = nearest(b) / max(nearest(a), 1e-12)
-    seen["near_pairs"], seen["near_pairs_data"] = near_pairs(b, a)
+    n = min(len(fake), len(real), LOOKED)
+    if n < LEAST:
+        return SampleDiagnosis("too few", f"{n} samples and data rows; at least {LEAST} of each are measured", {}, n)
+    finite = fake.flatten(1).isfinite().all(1)
+    if not finite.all():
+        share = Measure(1 - float(finite.double().mean()), 0.0)
+        words = f"{100 * share.value:.2g} % of the samples are not finite"
+        return SampleDiagnosis("diverged", words, {"not_finite": share}, n, critic=critic, remedies=remedies or [])
+    generator = torch.Generator().manual_seed(seed)
+    fake, real = (x[torch.randperm(len(x), generator=generator)[:n].to(x.device)] for x in (fake, real))
+    features = [(x if modes is None else modes.features(x)).flatten(1) for x in (real, fake)]
+    measures, known = sample_evidence(*features), None
     if modes is not None:
-        known = mode_coverage(fake, modes, limits.near)
-        seen |= {"modes": known.modes, "known_modes": known.known, "high_quality": known.high_quality}
-        seen |= {"reverse_kl": known.reverse_kl, "reverse_kl_floor": known.floor}
-    verdict, reason = judge(seen, limits)
-    return Coverage(verdict, reason, **seen, critic=critic, remedies=[] if verdict in WELL else remedies or [])
+        known = mode_coverage(fake, modes)
+        measures = {"high_quality": _high_quality(known, real, modes), **measures}
+    groups = _groups(real, fake, features, modes, seed)
+    measures |= {"misplaced_mass": Measure(groups.misplaced_mass, groups.standard_error, 0.0), **(further or {})}
+    if train is not None:
+        copied = copying(fake, train, real)
+        measures["copies"] = Measure(copied.share, copied.standard_error, 0.0)
+    deciding = {name: measure for name, measure in measures.items() if known is None or name != "precision"}
+    verdict, reason = verdict_on(deciding, n, thresholds, known)
+    cures = [] if verdict in WELL else remedies or []
+    return SampleDiagnosis(verdict, reason, measures, n, known, *_off_groups(groups), critic, cures)
 
 
-def inhomogeneity(x: Tensor, y: Tensor) -> float:
-    r"""The energy distance as a share of its largest value, :math:`2 \mathbb E \lVert x - y \rVert`; at least 0."""
-    across = float(torch.cdist(x, y).mean())
-    return max(0.0, float(energy_distance(x, y)) / (2 * across)) if across else 0.0
+def _high_quality(known: ModeCoverage, real: Tensor, modes: KnownModes) -> Measure:
+    shares = (known.high_quality, mode_coverage(real, modes).high_quality)
+    errors = (math.sqrt(max(share * (1 - share), 1 / known.n) / known.n) for share in shares)
+    error, of_data_error = errors
+    return Measure(shares[0], error, shares[1], of_data_error)
 
 
-def nearest(x: Tensor) -> float:
-    """The median distance of points [n, D] to their nearest neighbour."""
-    return float(torch.cdist(x, x).fill_diagonal_(math.inf).min(1).values.median())
+def _groups(real: Tensor, fake: Tensor, features: list[Tensor], modes: KnownModes | None, seed: int) -> GroupShares:
+    if modes is not None and len(modes) <= GROUPS:
+        return label_shares(modes.assign(real)[0], modes.assign(fake)[0], len(modes), seed)
+    return group_shares(features[0], features[1], seed=seed)
 
 
-def near_pairs(fake: Tensor, real: Tensor) -> tuple[int, int]:
-    r"""Pairs of draws, and of as many observations, that are as near as the nearest pairs of observations: birthdays shared.
+def _off_groups(groups: GroupShares) -> tuple[list[Group], list[Group]]:
+    """Groups with less than half their share of samples and groups with more than twice as much, beyond chance."""
+    n, m = len(groups.real_group), len(groups.fake_group)
+    p, q = groups.real.double() / n, groups.fake.double() / m
+    error = (p * (1 - p) / n + q * (1 - q) / m).sqrt().clamp_min(1e-12)
+    sure = (q - p).abs() > SURE * error
+    few, many = sure & (q < 0.5 * p), sure & (q > 2 * p)
+    order = (q - p).abs().argsort(descending=True).tolist()
+    return tuple([_group(groups, k, p, q) for k in order if chosen[k]] for chosen in (few, many))  # type: ignore[return-value]
 
-    The probability that two draws are the same, :math:`\sum_i p_i^2`, is the inverse of the size of a support that is drawn
-    from evenly. So twice as many near pairs tell of half the kinds of draws; with 100 pairs the quotient is good to about 15 %.
 
-    Args:
-        fake: Draws [n, *shape]; at most `BIRTHDAY` are counted among.
-        real: Observations [m, *shape].
-
-    References:
-        Arora and Zhang (2017), Do GANs Actually Learn the Distribution? An Empirical Study.
-
-    Example:
-        >>> _ = torch.manual_seed(0)
-        >>> x = torch.randn(1000, 2)
-        >>> near_pairs(x, x), near_pairs(x[:100].repeat(10, 1), x)
-        ((100, 100), (4500, 100))
-    """
-    n = min(BIRTHDAY, len(fake), len(real))
-    least = max(1, min(PAIRS, n * (n - 1) // 200))  # one in a hundred of all pairs
-    reach = float(duplicates(real[:n], nearest=least).distances[-1])
-    return tuple(duplicates(x[:n], reach, nearest=1).found for x in (fake, real))  # type: ignore[return-value]
+def _group(groups: GroupShares, k: int, p: Tensor, q: Tensor) -> Group:
+    rows = (groups.real_group == k).nonzero() if groups.real[k] else (groups.fake_group == k).nonzero()
+    return Group(float(p[k]), float(q[k]), int(rows[0]))

@@ -1,110 +1,249 @@
-"""The verdict on a generator's draws, by what was seen of them: its names, its limits, and whether a collapse lasts."""
+"""The verdict on a generator's samples: its names, its thresholds, and how evidence leads to it."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from uncollapse.diagnosis.mode_coverage import ModeCoverage
+from uncollapse.diagnosis.sample_evidence import Measure
 
 MEANINGS = {
-    "healthy": "the draws lie where the data lie, and spread as widely",
-    "blurred": "the draws are spread as the data are, but few of them are as sharp",
-    "dropping modes": "the draws lie where the data lie, but some kinds of observations are missing, or too rare",
-    "collapsed": "the draws are a few kinds of observations, over and over",
-    "diverged": "the draws lie where there are no data",
+    "healthy": "the samples lie where the data lie, as widely spread and in the right proportions",
+    "blurred": "the samples are spread over the data, but lack their detail: few of them are as sharp, or they are averages",
+    "dropping modes": "the samples lie where the data lie, but some kinds of observations are missing, or too rare",
+    "collapsed": "the samples are a few kinds of observations, over and over",
+    "diverged": "many samples lie where there are no data",
+    "copies the data": "the samples are training rows, with or without a little noise",
+    "too early": "the samples are not right yet, and still getting better",
+    "too few": "so few samples cannot tell whether they are right",
 }
-"""The verdicts of `judge`, and what each means."""
+"""The verdicts on a generator, and what each means."""
 
-RISING = 0.05  # coverage, or share of modes, from one look to the next that makes a collapse a beginning
+LEAST = 20  # samples, and data rows, below which nothing is measured
+ENOUGH = 250  # below which none are called healthy: three tenths of the kinds may be missing without a trace
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Where the verdicts lie.
+class ModeCollapseThresholds:
+    """How far samples may be from the data, each by the name of its measure.
 
-    Precision and coverage are by balls to the fifth neighbour; the coverage of a perfect sampler is about 0.97. Draws that are
-    uniform over the grid's square have 0.02 within 3 standard deviations of a mode, and a coverage of 0.05.
+    Precision, recall, coverage and high quality are shares of what other real rows score at the same n and dimension, spread
+    and near pairs multiples of it. A measure is within or beyond its threshold when it is so by `standard_errors` of its own.
     """
 
-    off: float = 0.3  # precision, or share of draws of high quality, below which draws lie where no data are
-    faint: float = 0.03  # share of draws of high quality below which the modes cannot be made out at all
-    hazy: float = 0.1  # coverage below which the data cannot be made out, where modes are not known
-    sharp: float = 0.5  # share of draws of high quality below which they are blurred
-    spread: float = 0.02  # energy distance below which draws are spread as the data are
-    collapsed: float = 0.5  # reverse KL over known modes, as a share of log K, above which few are left
-    dropping: float = 0.1  # nats of reverse KL above a perfect sampler's that call for a remedy
-    few: float = 0.2  # coverage below which few kinds are left, where modes are not known
-    some: float = 0.7  # coverage below which some are missing
-    near: float = 3.0  # standard deviations within which a draw is of high quality
+    precision: float = 0.9
+    high_quality: float = 0.9
+    recall: float = 0.85
+    coverage: float = 0.85
+    misplaced_mass: float = 0.25  # of the total variation distance that groups of rows show
+    spread: float = 0.8  # at least; at most its inverse
+    near_pairs: float = 3.0
+    repeats: float = 0.1  # share of samples with a twin, above the data's
+    energy_distance: float = 0.01
+    reverse_kl: float = 0.1  # nats above a perfect sampler's
+    copies: float = 0.1  # share of samples that are training rows
+    collapsed_repeats: float = 0.5  # as many are few kinds over and over
+    collapsed_spread: float = 0.6
+    collapsed_coverage: float = 0.2
+    collapsed_reverse_kl: float = 0.5  # as a share of log K
+    blurred_energy: float = 0.04  # times the squared share that is nowhere near the data: what is far costs more energy
+    standard_errors: float = 2.0
 
 
-def judge(seen: dict[str, Any], limits: Limits = Limits()) -> tuple[str, str]:
-    """The verdict and its reason, from what was seen.
+class Finding(NamedTuple):
+    """One measure beside its threshold."""
+
+    name: str
+    state: str  # within, beyond or open: as yet undecided
+    words: str
+    enough: float = 0.0  # times as many samples would decide it, if it is open
+
+
+def verdict_on(
+    evidence: dict[str, Measure],
+    n: int,
+    thresholds: ModeCollapseThresholds = ModeCollapseThresholds(),
+    modes: ModeCoverage | None = None,
+) -> tuple[str, str]:
+    """The verdict and its reason.
+
+    Args:
+        evidence: What `sample_evidence` and its neighbours found, by name.
+        n: Samples, and as many data rows.
+        thresholds: How far samples may be from the data.
+        modes: A `ModeCoverage`, where modes are known.
 
     Example:
-        >>> judge({"modes": None, "precision": 0.9, "coverage": 0.5, "energy_distance": 0.1})
-        ('dropping modes', 'draws come near 50 % of the observations (equal distributions: 97 %)')
+        >>> found = {"spread": Measure(0.3, 0.01, 1.0), "energy_distance": Measure(0.1, 0.01, 0.0)}
+        >>> verdict_on(found, 500)
+        ('collapsed', 'samples are spread 0.30 ± 0.01 times as widely as the data')
+        >>> verdict_on({"recall": Measure(0.7, 0.06, 0.8)}, 100)
+        ('too few', 'recall 0.87 ± 0.07 of what other real rows score, threshold 0.85: about 3,700 samples would tell')
     """
-    return _by_neighbours(seen, limits) if seen["modes"] is None else _by_modes(seen, limits)
+    found = {name: _compared(name, measure, thresholds) for name, measure in evidence.items() if name in _WORDS}
+    beyond = {name: finding for name, finding in found.items() if finding.state == "beyond"}
+    for rule in (_collapsed, _copied, _off, _dropping, _otherwise):
+        verdict = rule(_Case(evidence, beyond, thresholds, modes))
+        if verdict is not None:
+            return verdict
+    open_ = [finding for finding in found.values() if finding.state == "open"]
+    if open_:
+        worst = max(open_, key=lambda finding: finding.enough)
+        return "too few", f"{worst.words}: about {_rounded(n * worst.enough):,} samples would tell"
+    if n < ENOUGH:
+        return "too few", f"{n} samples show no fault, at least {ENOUGH} are needed to say that they have none"
+    return "healthy", _well(evidence, modes)
 
 
-def _by_neighbours(seen: dict[str, Any], limits: Limits) -> tuple[str, str]:
-    coverage = seen["coverage"]
-    if seen["precision"] < limits.off:
-        reason = f"{100 * seen['precision']:.0f} % of the draws lie near an observation"
-        if coverage >= limits.some or (coverage >= limits.hazy and seen["energy_distance"] < limits.spread):
-            return "blurred", _though(reason, seen)
-        return "diverged", reason
-    share = f"draws come near {100 * coverage:.0f} % of the observations (equal distributions: 97 %)"
-    if coverage < limits.few:
-        return "collapsed", share
-    return ("dropping modes" if coverage < limits.some else "healthy"), share
+_WORDS = {
+    "precision": "precision {} of what other real rows score",
+    "high_quality": "{} as many samples as data lie in a known mode",
+    "recall": "recall {} of what other real rows score",
+    "coverage": "coverage {} of what other real rows score",
+    "misplaced_mass": "{} of all mass lies in the wrong groups",
+    "spread": "samples are spread {} times as widely as the data",
+    "near_pairs": "near pairs are {} times as many as the data's",
+    "repeats": "{} of the samples repeat another one",
+    "energy_distance": "energy distance {}",
+    "copies": "{} of the samples are training rows",
+}
+"""Each measure in words, its value and standard error left open."""
+
+_AS_EXCESS = ("misplaced_mass", "repeats", "energy_distance", "copies")
+_AT_LEAST = ("precision", "high_quality", "recall", "coverage")
 
 
-def _by_modes(seen: dict[str, Any], limits: Limits) -> tuple[str, str]:
-    quality, k, floor = seen["high_quality"], seen["known_modes"], seen["reverse_kl_floor"]
-    words = f"{seen['modes']} of {k} modes, reverse KL {seen['reverse_kl']:.2f} nats"
-    if floor >= limits.dropping:  # few draws for so many modes
-        words = f"{words} (of a perfect sampler's as few draws: {floor:.2f})"
-    share = f"{100 * quality:.0f} % of the draws lie in a mode"
-    even = seen["reverse_kl"] - floor <= limits.dropping + _chance(seen)
-    blurred = quality < limits.sharp and even and seen["energy_distance"] < limits.spread
-    if quality < limits.faint or (quality < limits.off and seen["precision"] < limits.off and not blurred):
-        return "diverged", share
-    if k > 1 and seen["reverse_kl"] > limits.collapsed * math.log(k):
-        return "collapsed", words
-    if not even:
-        return "dropping modes", words
-    return ("blurred", f"{_though(share, seen)}: {words}") if blurred else ("healthy", words)
+def _compared(name: str, measure: Measure, thresholds: ModeCollapseThresholds) -> Finding:
+    """A measure beside its threshold: how many standard errors it is within it."""
+    value, error = measure.excess if name in _AS_EXCESS else measure.ratio
+    threshold = getattr(thresholds, name)
+    if name in _AT_LEAST:
+        room = value - threshold
+    elif name == "spread":
+        room = min(value - threshold, 1 / threshold - value)
+    else:
+        room = threshold - value
+    needed = thresholds.standard_errors * error
+    state = "within" if room > needed else "beyond" if room < -needed else "open"
+    words = _WORDS[name].format(f"{value:.2f} ± {error:.2f}" if name != "energy_distance" else f"{value:.3f} ± {error:.3f}")
+    enough = min((needed / room) ** 2 if room else math.inf, 1000.0)
+    return Finding(name, state, f"{words}, threshold {threshold:g}" if state == "open" else words, enough)
 
 
-def _chance(seen: dict[str, Any]) -> float:
-    """Three standard deviations of a perfect sampler's reverse KL, by its mean (K - 1) / 2n."""
-    k = seen["known_modes"]
-    return 3 * seen["reverse_kl_floor"] * math.sqrt(2 / (k - 1)) if k > 1 else 0.0
+class _Case(NamedTuple):
+    """What a rule is handed."""
+
+    seen: dict[str, Measure]
+    beyond: dict[str, Finding]
+    limits: ModeCollapseThresholds
+    modes: ModeCoverage | None
+
+    @property
+    def uneven(self) -> bool:
+        """Whether known modes are missing, or get shares that differ by more than chance."""
+        modes, limits = self.modes, self.limits
+        if modes is None:
+            return False
+        return modes.missing > 0 or modes.reverse_kl > modes.floor + limits.reverse_kl + 3 * modes.deviation
+
+    @property
+    def few_modes(self) -> bool:
+        """Whether few of several known modes are left, of samples that lie in them."""
+        modes, limits = self.modes, self.limits
+        if modes is None or modes.known < 2 or modes.high_quality < 0.5:
+            return False
+        most = limits.collapsed_reverse_kl * math.log(modes.known)
+        return modes.reverse_kl > max(most, modes.floor + 3 * modes.deviation)
 
 
-def _though(reason: str, seen: dict[str, Any]) -> str:
-    return f"{reason}, though they are spread as the data are (energy distance {seen['energy_distance']:.3f})"
+def _collapsed(case: _Case) -> tuple[str, str] | None:
+    """Few kinds of observations, over and over."""
+    if case.modes is not None and case.few_modes:
+        return "collapsed", _in_modes(case.modes)
+    limits = case.limits
+    few = replace(limits, repeats=limits.collapsed_repeats, spread=limits.collapsed_spread, coverage=limits.collapsed_coverage)
+    for name in ("repeats", "spread", "coverage"):
+        if name in case.beyond and _compared(name, case.seen[name], few).state == "beyond" and _counts(name, case):
+            return "collapsed", case.beyond[name].words
+    return None
+
+
+def _counts(name: str, case: _Case) -> bool:
+    """Repeats are a collapse wherever they lie; little spread or coverage only of samples that lie near the data."""
+    near = not {"precision", "high_quality"} & case.beyond.keys()
+    return name == "repeats" or (near and (name == "coverage" or case.seen[name].ratio[0] < 1))
+
+
+def _copied(case: _Case) -> tuple[str, str] | None:
+    return ("copies the data", case.beyond["copies"].words) if "copies" in case.beyond else None
+
+
+def _off(case: _Case) -> tuple[str, str] | None:
+    """Samples that lie where there are no data: all a little beside them, or some far away."""
+    name = next((name for name in ("high_quality", "precision") if name in case.beyond), None)
+    if name is None:
+        return None
+    words, off, energy = case.beyond[name].words, 1 - case.seen[name].ratio[0], case.seen["energy_distance"].excess[0]
+    if energy < case.limits.blurred_energy * off**2 and case.seen["coverage"].ratio[0] >= 0.1 and not case.uneven:
+        return "blurred", f"{words}, though they are spread as the data are (energy distance {energy:.3f})"
+    return "diverged", f"{100 * off:.0f} % of the samples lie where there are no data: {words}"
+
+
+def _dropping(case: _Case) -> tuple[str, str] | None:
+    """Kinds of observations that are missing, too rare, or come too often."""
+    if case.modes is not None and case.uneven:
+        return "dropping modes", _in_modes(case.modes)
+    also = () if "spread" in case.beyond else ("recall", "near_pairs")  # which follow from too small a spread
+    for name in ("coverage", "misplaced_mass", "repeats", *also):
+        if name in case.beyond:
+            return "dropping modes", case.beyond[name].words
+    return None
+
+
+def _otherwise(case: _Case) -> tuple[str, str] | None:
+    """Spread too little or too widely; or of another distribution in a way that no other measure names."""
+    if "spread" in case.beyond:
+        return ("blurred" if case.seen["spread"].ratio[0] < 1 else "diverged"), case.beyond["spread"].words
+    name = next(iter(case.beyond), None)
+    return None if name is None else ("dropping modes", case.beyond[name].words)
+
+
+def _well(seen: dict[str, Measure], modes: ModeCoverage | None) -> str:
+    if modes is not None:
+        return _in_modes(modes)
+    shares = [f"{name} {seen[name].ratio[0]:.2f}" for name in ("precision", "recall", "coverage") if name in seen]
+    return f"{', '.join(shares)} of what other real rows score, energy distance {seen['energy_distance'].value:.3f}"
+
+
+def _in_modes(modes: ModeCoverage) -> str:
+    words = f"{modes.modes} of {modes.known} modes, {100 * modes.high_quality:.0f} % of the samples in one, reverse KL "
+    return f"{words}{modes.reverse_kl:.2f} nats (a perfect sampler: {modes.floor:.2f})"
+
+
+def _rounded(n: float) -> int:
+    """Two digits of a number of samples, above it."""
+    power = 10 ** max(0, math.floor(math.log10(max(n, 1))) - 1)
+    return math.ceil(n / power) * power
+
+
+RISING = 0.05  # closeness, or share of modes, from one look to the next that makes a collapse a beginning
 
 
 def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether modes were missing at two looks, one after the other, and are not on their way back; or draws stay far off.
+    """Whether a collapse was there at two looks, one after the other, and is not on its way back.
 
-    Blurred draws are no collapse: they sharpen, or the game rests.
+    Blurred samples are no collapse: they sharpen, or the game rests.
 
     Example:
-        >>> few, more = ({"verdict": "dropping modes", "coverage": c} for c in (0.3, 0.6))
+        >>> few, more = ({"verdict": "dropping modes", "closeness": c} for c in (0.3, 0.6))
         >>> lasting(few, few), lasting(few, more)
         (True, False)
     """
-    missing = ("dropping modes", "collapsed")
-    if before.get("verdict") == now.get("verdict") == "diverged":
-        return now["energy_distance"] >= before["energy_distance"]
-    if before.get("verdict") not in missing or now.get("verdict") not in missing:
-        return False
-    rise = _share(now) - _share(before)
-    return rise < RISING
+    bad = ("dropping modes", "collapsed", "diverged")
+    return before.get("verdict") in bad and now.get("verdict") in bad and not _rises(before, now)
 
 
-def _share(look: dict[str, Any]) -> float:
-    """Of known modes, or else of observations, that draws come near."""
-    return look["coverage"] if look.get("modes") is None else look["modes"] / look["known_modes"]
+def _rises(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether samples come nearer to the data, or reach more of the modes."""
+    names = [name for name in ("closeness", "modes") if before.get(name) is not None and now.get(name) is not None]
+    return any((now[name] - before[name]) / now.get("known_modes", 1) ** (name == "modes") >= RISING for name in names)

@@ -13,6 +13,7 @@ class Spread(NamedTuple):
     entropy: float  # of the shares of the modes
     reverse_kl: float  # KL(shares || uniform) = log K - entropy
     floor: float  # what a perfect sampler's N draws would have of it, (K - 1) / 2N
+    deviation: float  # and the standard deviation of it
     captured: int  # modes with a draw
     expected_captured: float  # of a perfect sampler's N draws, K (1 - (1 - 1/K)^N)
 
@@ -53,4 +54,11 @@ def mode_entropy(modes: Tensor, k: int) -> Spread:
         )
     n, shares = len(modes), torch.bincount(modes.long(), minlength=k).double() / len(modes)
     entropy = float(torch.special.entr(shares).sum())
-    return Spread(entropy, math.log(k) - entropy, (k - 1) / (2 * n), int((shares > 0).sum()), k * (1 - (1 - 1 / k) ** n))
+    return Spread(
+        entropy,
+        math.log(k) - entropy,
+        (k - 1) / (2 * n),
+        math.sqrt((k - 1) / 2) / n,
+        int((shares > 0).sum()),
+        k * (1 - (1 - 1 / k) ** n),
+    )

@@ -18,6 +18,7 @@ from uncollapse.evaluation.extractors import extractor_of
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
 from uncollapse.evaluation.frechet import Moments, fid
 from uncollapse.evaluation.held_out import decoder_evaluations, evaluate_annealed, evaluate_located, located_evaluations
+from uncollapse.evaluation.judge import judge
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
 from uncollapse.evaluation.located import Laplace, located_likelihood
 from uncollapse.evaluation.observation import ObservationNoise, Observed, choose_noise, observed
@@ -72,6 +73,7 @@ __all__ = [
     "fid",
     "fid_of_draws",
     "inception_score",
+    "judge",
     "kde",
     "kid",
     "kid_interval",

@@ -61,12 +61,11 @@ def _distances(a: Tensor, b: Tensor, seed: int) -> dict[str, Any]:
 
 
 def _diversity(a: Tensor, b: Tensor, seed: int) -> dict[str, Any]:
-    """Precision, recall, density, coverage, and the Vendi scores of draws and data."""
+    """Density, and the Vendi scores of draws and data."""
     near, n = prdc(a, b), min(VENDI, len(a) // 2)
     scale = a.double().std().clamp_min(1e-12)  # so that the kernel's width is that of the data
     score = lambda x: vendi_interval(x / scale, n, resamples=RESAMPLES, seed=seed, kernel=RBF()).mean  # noqa: E731
-    shares = {"precision": near.precision, "coverage": near.coverage, "recall": near.recall, "density": near.density}
-    return shares | {"vendi": score(b), "vendi_data": score(a), "vendi_n": n}
+    return {"density": near.density, "vendi": score(b), "vendi_data": score(a), "vendi_n": n}
 
 
 def _tests(a: Tensor, b: Tensor, seed: int) -> dict[str, Any]:

@@ -68,17 +68,22 @@ MEASURES = {
     "latent_units": Quantity("Latent units", "units"),
     "modes": Quantity("Modes captured", "modes", "modes of the data that a draw of high quality lies in"),
     "known_modes": Quantity("Known modes", "modes"),
-    "high_quality": Quantity("Draws of high quality", "", "share of draws within 3 standard deviations of a mode", "in modes"),
+    "high_quality": Quantity(
+        "Samples of high quality", "", "share of samples within 3 standard deviations of a known mode", "in modes"
+    ),
+    "not_finite": Quantity("Not finite", "", "share of samples with NaN or infinity"),
     "reverse_kl": Quantity("Reverse KL over modes", "nats", "how unevenly draws fall on the modes: 0 is evenly", "KL(modes)"),
     "reverse_kl_floor": Quantity("Its floor", "nats", "what a perfect sampler's draws would score"),
-    "coverage": Quantity("Coverage", "", "share of observations with a draw near; 0.97 between equal distributions"),
-    "recall": Quantity("Recall", "", "share of observations within reach of the draws"),
-    "precision": Quantity("Precision", "", "share of draws that lie near an observation"),
+    "coverage": Quantity("Coverage", "", "share of data rows with a sample near"),
+    "recall": Quantity("Recall", "", "share of data rows within reach of the samples"),
+    "precision": Quantity("Precision", "", "share of samples within reach of the data"),
     "density": Quantity("Density", "", "how many observations a draw lies near, by what is to be expected; about 1"),
     "energy_distance": Quantity("Energy distance", "", "0 between equal distributions, at most 1", "energy"),
-    "nearest_ratio": Quantity("Nearest neighbours", "", "how far apart draws lie, in units of observations"),
-    "near_pairs": Quantity("Near pairs", "pairs", "of draws; twice as many as data have tell of half the kinds"),
-    "near_pairs_data": Quantity("Near pairs of the data", "pairs", "the same of as many observations"),
+    "misplaced_mass": Quantity("Misplaced mass", "", "share of samples that lie in the wrong groups, at least", "misplaced"),
+    "spread": Quantity("Spread", "", "how far apart samples lie, as a multiple of data rows"),
+    "repeats": Quantity("Repeats", "", "share of samples with a twin among them"),
+    "near_pairs": Quantity("Near pairs", "", "as a multiple of the data's; twice as many tell of half the kinds"),
+    "nearest_ratio": Quantity("Nearest neighbours", "", "how far apart the nearest samples lie, as a multiple of data rows"),
     "fid": Quantity("Fréchet distance", "", "between Gaussians fitted to features; lower is better", "FID"),
     "kid": Quantity("Kernel distance", "", "MMD² of features with a cubic kernel; 0 between equals, or a little below", "KID"),
     "kid_standard_error": Quantity("Its standard error", "", "over ten blocks of draws and observations", "±"),
@@ -93,7 +98,7 @@ MEASURES = {
     "classifier_p": Quantity("Its p-value", "", "how often equal distributions give as much"),
     "vendi": Quantity("Vendi score", "", "how many different draws there are among vendi_n"),
     "vendi_data": Quantity("Vendi score of the data", "", "the same of as many observations"),
-    "nearer_to_train": Quantity("Nearer to training data", "", "share of draws; 0.5 where nothing is memorised"),
+    "copies": Quantity("Copies", "", "share of samples that are training rows, with or without a little noise"),
     "critic_accuracy": Quantity("Critic's accuracy", "", "how often it ranks data above draws; 0.5: it cannot tell", "critic"),
     "critic_overfit": Quantity("Critic's overfitting", "", "how often it ranks training data above held-out data, less a half"),
     "critic_probability_real": Quantity("D(x)", "", "mean probability of being real that the critic gives observations"),
@@ -149,7 +154,6 @@ BESIDE = {
     "known_modes": "modes",
     "reverse_kl_floor": "reverse_kl",
     "vendi_data": "vendi",
-    "near_pairs_data": "near_pairs",
     "kid_standard_error": "kid",
     "inception_score_data": "inception_score",
     "ms_ssim_standard_error": "ms_ssim",
@@ -223,8 +227,10 @@ def _measure(name: str, summary: Summary) -> Number:
             meaning += f" (a perfect sampler: {number(summary['reverse_kl_floor'])})"
         case "mmd" | "classifier_accuracy" if (p := summary.get(f"{name.removesuffix('_accuracy')}_p")) is not None:
             meaning += f" (p-value: {number(p)})"
-        case "vendi" | "near_pairs" | "ms_ssim" | "inception_score" if summary.get(f"{name}_data") is not None:
+        case "vendi" | "ms_ssim" | "inception_score" if summary.get(f"{name}_data") is not None:
             meaning += f" (of as many observations: {number(summary[f'{name}_data'])})"
+        case "precision" | "recall" | "coverage" | "high_quality" if summary.get(f"{name}_data") is not None:
+            meaning += f" (other real rows: {number(summary[f'{name}_data'])})"
         case "critic_divergence" if summary.get("critic_divergence_of") is not None:
             unit = str(summary["critic_divergence_of"])
         case "mutual_information" if summary.get("mutual_information_ceiling") is not None:
@@ -271,13 +277,14 @@ def meaning(summary: Summary) -> str | None:
 
     Example:
         >>> meaning({"verdict": "dropping modes", "coverage": 0.5})[:40]
-        'the draws lie where the data lie, but so'
+        'the samples lie where the data lie, but '
     """
-    meanings = mode_verdict.MEANINGS if "coverage" in summary else posterior_collapse.MEANINGS
+    meanings = mode_verdict.MEANINGS if "kl" not in summary else posterior_collapse.MEANINGS
     return meanings.get(str(summary.get("verdict")))
 
 
 def _others(summary: Summary) -> list[str]:
     """Names of numbers that there are no words for, such as another family's diagnosis."""
     told = MEASURES.keys() | FACTS.keys() | ELSEWHERE
-    return [name for name, value in summary.items() if name not in told and isinstance(value, int | float)]
+    own = lambda name: name.removesuffix("_standard_error").removesuffix("_data") in told  # noqa: E731
+    return [name for name, value in summary.items() if not own(name) and isinstance(value, int | float)]

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from uncollapse import noise
 from uncollapse.data import Data
-from uncollapse.diagnosis import diagnose_samples, game_evidence
+from uncollapse.diagnosis import CriticEvidence, Measure, SampleDiagnosis, diagnose_samples, game_evidence
+from uncollapse.diagnosis.mode_verdict import LEAST
 from uncollapse.distributions import LatentVariableModel
-from uncollapse.divergences.two_sample_tests import memorisation
+from uncollapse.divergences.copying import copying
 from uncollapse.evaluation.compared import compared, featured
 from uncollapse.evaluation.features import Extractor, Pixels
 from uncollapse.evaluation.frechet import fid
@@ -17,7 +18,7 @@ from uncollapse.gan import GAN
 
 DRAWN = 2500  # draws and observations, of PacGAN's protocol
 HEARD = 2000  # observations, and as many draws, that the critic is asked about
-NEAREST = 1000  # draws whose nearest training observation is looked for
+COPIED = 1000  # samples of which copies of training rows are looked for
 
 
 @torch.no_grad()
@@ -41,7 +42,7 @@ def evaluate_samples(
         draws: How many draws, and as many observations; fewer of both where the split has fewer.
         extractor: The feature network of FID, KID, precision, recall, density, coverage, Vendi, the two-sample tests and, where
             it is a classifier, the inception score, draws clamped to [0, 1] before it; None: the numbers themselves. The
-            verdict is of the numbers themselves, or of known modes, in any case.
+            verdict is over the same features, or over those of the modes where they are known; copies are of the numbers.
         seed: Of all draws; the caller's random state is left as it was.
         remedies: What to try where modes are missing.
         quick: The diagnosis alone.
@@ -59,19 +60,38 @@ def evaluate_samples(
         >>> model = ImplicitModel(Normal(2), Generator(2, (2,), Bias))
         >>> found = evaluate_samples(model, load("ring"), draws=200)
         >>> found["verdict"], found["n_samples"]
-        ('diverged', 200)
+        ('collapsed', 200)
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         real, fake = beside(model, data, split, draws, seed)
         critic = None if game is None else game_evidence(game, real[:HEARD], train=_rows(data, HEARD, real))
-        seen = diagnose_samples(fake, real, data.modes, critic, remedies=remedies)
+        seen = _diagnosed(real, fake, data, split, extractor, critic, remedies, seed)
         found = {k: v for k, v in seen.as_dict().items() if k != "n"} | {"remedies": seen.remedies, "n_samples": len(fake)}
-        if quick or not fake.isfinite().all():
-            return found | {"split": split, "data": data.name}
-        noise.seed_step(seed, 1)
-        some = _rows(data, NEAREST, real)
-        found |= compared(real, fake, extractor or Pixels(), seed) | copied(fake, some, real, seed)
+        if not quick and fake.isfinite().all():
+            noise.seed_step(seed, 1)
+            found |= compared(real, fake, extractor or Pixels(), seed)
     return found | {"split": split, "data": data.name}
+
+
+def _diagnosed(
+    real: Tensor,
+    fake: Tensor,
+    data: Data,
+    split: str,
+    extractor: Extractor | None,
+    critic: CriticEvidence | None,
+    remedies: list[str] | None,
+    seed: int,
+) -> SampleDiagnosis:
+    """The verdict over features of choice; copies are of the numbers themselves, and of rows that are held out."""
+    further = {}
+    if split in ("valid", "test") and fake.isfinite().all() and min(len(real), len(fake), len(data.train)) >= LEAST:
+        train = data.train.to(real.device, real.dtype)
+        found = copying(fake[:COPIED], train.batches(10_000), real)
+        further["copies"] = Measure(found.share, found.standard_error, 0.0)
+    if extractor is not None and data.modes is None and fake.isfinite().all():
+        real, fake, _ = featured(real, fake, extractor)
+    return diagnose_samples(fake, real, None, data.modes, critic, remedies=remedies, further=further, seed=seed)
 
 
 @torch.no_grad()
@@ -116,10 +136,3 @@ def _rows(data: Data, n: int, like: Tensor) -> Tensor:
     """Random rows of the training split, at most n."""
     train = data.train.to(like.device, like.dtype)
     return train.batch(train.some(min(n, len(train))))
-
-
-def copied(fake: Tensor, train: Tensor, heldout: Tensor, seed: int) -> dict[str, Any]:
-    """Whether draws lie nearer to training observations than held-out ones do."""
-    n = min(len(train), len(heldout))
-    found = memorisation(fake[:NEAREST], train[:n], heldout[:n], seed)
-    return {"nearer_to_train": found.share, "nearer_to_train_p": found.p_value}

@@ -42,7 +42,7 @@ def gradients(valid: Rows) -> Figure:
 @styled
 def coverage(valid: Rows) -> Figure:
     """Shares over the steps: of known modes or of observations that draws come near, and of draws near observations."""
-    near, precise = series(valid, "coverage"), series(valid, "precision")
+    near, precise, recalled = (series(valid, name) for name in ("coverage", "precision", "recall"))
     if not len(near[0]):
         raise NotDrawn("metrics.jsonl holds no coverage yet.")
     figure, ax = panel()
@@ -51,6 +51,8 @@ def coverage(valid: Rows) -> Figure:
         ax.plot(*series(modes, "share"), color=ORANGE, label="modes captured")
     ax.plot(*near, color=BLUE, label="coverage")
     ax.plot(*precise, color=MUTED, label="precision")
+    if len(recalled[0]):
+        ax.plot(*recalled, color=MUTED, linestyle="dashed", label="recall")
     ax.set_ylim(0, 1.03)
     over_steps(ax, "share")
     legend(figure, ax)

@@ -24,6 +24,9 @@ TONES = {
     "blurred": ("doubtful", "!"),
     "collapsed": ("bad", "✕"),
     "diverged": ("bad", "✕"),
+    "copies the data": ("bad", "✕"),
+    "too early": ("doubtful", "!"),
+    "too few": ("open", "–"),
 }
 """Verdict: class of its banner, and its sign."""
 

@@ -46,7 +46,7 @@ GAME_LEGEND = (
 
 def of_games(rows: dict[str, Found]) -> bool:
     """Whether the rows of a table are implicit models."""
-    return any("coverage" in found for found in rows.values())
+    return any("coverage" in found or "not_finite" in found for found in rows.values())
 
 
 def columns(rows: dict[str, Found]) -> dict[str, str]:

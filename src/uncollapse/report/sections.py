@@ -185,8 +185,9 @@ GAME = [
         "coverage",
         "Are modes missing?",
         lambda e: game.coverage(e.valid),
-        "Coverage is the share of held-out observations that draws come near (0.97 between equal distributions); precision "
-        "the share of draws that lie near an observation. High precision with low coverage is mode collapse.",
+        "Coverage is the share of held-out observations that samples come near (0.97 between equal distributions); precision "
+        "the share of samples near an observation; recall the share of observations within reach of the samples. High "
+        "precision with low recall or coverage is mode collapse.",
     ),
 ]
 

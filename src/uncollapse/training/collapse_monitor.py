@@ -83,8 +83,9 @@ class ModeMonitor(CollapseMonitor):
             return {}
         with evaluating(self.objective), torch.no_grad():
             drawn = self.objective.model.draws(n, x[:n])
-            seen = diagnose_samples(drawn.x, x[:n], self.modes, game_evidence(self.objective, x[:n], drawn, self.train))
-        return seen.as_dict() | {"closeness": seen.coverage - seen.energy_distance}
+            critic = game_evidence(self.objective, x[:n], drawn, self.train)
+            seen = diagnose_samples(drawn.x, x[:n], modes=self.modes, critic=critic)
+        return {name: value for name, value in seen.as_dict().items() if name != "n"}
 
     def lasts(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
         return mode_verdict.lasting(before, now)

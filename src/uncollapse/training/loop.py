@@ -231,7 +231,8 @@ class Loop:
             rows = valid.some(self.training.validate_on)
             seen: Line = self.procedure.validate(valid.batches(self.batch, rows), self.t)
             seen = self.monitor.look(valid.batch(rows[: self.monitor.n_observations])) | seen
-            seen = {"bound": seen[self.procedure.objective.selects], **seen, **self.procedure.after_validation(seen)}
+            selected = seen.get(self.procedure.objective.selects, float(self.step))  # where nothing tells, the last is the best
+            seen = {"bound": selected, **seen, **self.procedure.after_validation(seen)}
             better = seen["bound"] > self.best
             if better:
                 self.best, self.stale = seen["bound"], 0
