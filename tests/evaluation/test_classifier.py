@@ -150,9 +150,9 @@ def test_a_blurred_mean_is_near_no_stacked_digits(small) -> None:
     x = test.all()
     stacked = torch.stack([x[torch.arange(300) * step % len(x), 0] for step in (1, 7, 11)], 1)
     blurred = stacked.mean(0, keepdim=True) + 0.01 * torch.randn(300, 1, 1, 1)
-    pixels = diagnose_samples(blurred, stacked)
-    seen = diagnose_samples(blurred, stacked, StackedModes(trained(train, test, Settings(epochs=4))))
-    assert pixels.coverage > 0.9 > 0.1 > seen.coverage and seen.verdict == "collapsed"
+    pixels = diagnose_samples(blurred, stacked).measures["coverage"].value
+    seen = diagnose_samples(blurred, stacked, modes=StackedModes(trained(train, test, Settings(epochs=4))))
+    assert pixels > 0.9 > 0.1 > seen.measures["coverage"].value and seen.verdict == "collapsed"
 
 
 def test_what_is_no_digit_is_refused() -> None:

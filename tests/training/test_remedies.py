@@ -106,7 +106,7 @@ def test_remedies_fit_other_posteriors(posterior: str, mixes: bool) -> None:
 def test_remedies_of_an_adversarial_run_come_with_another_objective(objective: str) -> None:
     given = ["--objective", objective, "--objective.network", "MLP", "--procedure", "Alternating"]
     recipe, shape = Recipe.read("vae", given), Size((1, 8, 8))
-    found = remedies(recipe.procedure(recipe.model(shape)), "vae")
+    found = remedies(recipe.procedure(recipe.model(shape)), "vae", {}, recipe.training)
     assert len(found) > 3
     for remedy in found:
         after = Recipe.read("vae", [*given, *shlex.split(remedy.partition("  ")[0])[3:]])
@@ -123,5 +123,5 @@ def test_a_run_is_not_told_what_it_has() -> None:
     """A warm-up of β and free bits are proposed to a plain ELBO alone."""
     for own, option in ((["--objective.beta", "Linear"], ".beta Linear"), (["--objective.free_bits", "0.25"], ".free_bits")):
         recipe = Recipe.read("vae", own)
-        told = remedies(recipe.procedure(recipe.model(Size((1, 8, 8)))), "vae")
+        told = remedies(recipe.procedure(recipe.model(Size((1, 8, 8)))), "vae", {}, recipe.training)
         assert len(told) > 3 and not any(option in remedy for remedy in told)

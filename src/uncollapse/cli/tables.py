@@ -42,6 +42,8 @@ def shown(value: Any) -> str:
 def show(console: Console, summary: dict[str, Any]) -> None:
     """Print one summary: the verdict, its reason, every number with its unit, and the remedies."""
     console.print(numbers(summary))
+    for note in summary.get("notes", ()):
+        console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
     for line in cures(summary.get("remedies", ())):
         console.print(line, highlight=False, soft_wrap=True)
 

@@ -21,6 +21,7 @@ from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.evaluation import evaluate_samples, extractor_of
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.report import save_samples
+from uncollapse.report.page import read_metrics
 from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.fit import admit
 from uncollapse.training.game import load_game
@@ -64,7 +65,7 @@ def diagnose(options: Namespace) -> None:
         return
     x = source.batch(source.some(2000)).to(model.like)
     found = diagnosis(model, x, recipe=str(options.run / "config.yaml"))
-    cures = _cures(options, model) if found.remedies else None
+    cures = _cures(options, model, found.as_dict()) if found.remedies else None
     found = found if cures is None else replace(found, remedies=cures)
     print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)
 
@@ -128,20 +129,27 @@ def data(options: Namespace) -> None:
     _list(options, data_names())
 
 
-def _cures(options: Namespace, model: LatentVariableModel) -> list[str] | None:
+def _cures(options: Namespace, model: LatentVariableModel, seen: dict[str, Any]) -> list[str] | None:
     """What to try, as commands that train the run's recipe otherwise; None where the recipe is gone."""
-    recipe = options.run / "config.yaml"
-    return remedies(Recipe.read(str(recipe)).procedure(model), str(recipe)) if recipe.exists() else None
+    file = options.run / "config.yaml"
+    if not file.exists():
+        return None
+    recipe = Recipe.read(str(file))
+    return remedies(recipe.procedure(model), str(file), seen, recipe.training)
 
 
 def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick: bool = False) -> dict[str, Any]:
     """What can be said of a model by its draws, and the remedies for the recipe that it was trained with."""
-    cures = _cures(options, model)
     game = None if options.data else load_game(options.run, model)
+    lines = [] if options.data else read_metrics(options.run / "metrics.jsonl")
+    looks = [line for line in lines if line.get("kind") == "valid"]
     if quick:
-        return evaluate_samples(model, data, options.split, remedies=cures, quick=True, game=game)
-    extractor = extractor_of(options.features).to(model.like.device)
-    return evaluate_samples(model, data, options.split, options.draws or DRAWN, extractor, options.seed, cures, game=game)
+        found = evaluate_samples(model, data, options.split, looks=looks, quick=True, game=game)
+    else:
+        extractor = extractor_of(options.features).to(model.like.device)
+        sizes = (options.draws or DRAWN, extractor, options.seed, looks)
+        found = evaluate_samples(model, data, options.split, *sizes, game=game)
+    return found if isinstance(model, VAE) else found | {"remedies": _cures(options, model, found) or []}
 
 
 def _model(options: Namespace) -> LatentVariableModel:

@@ -1,4 +1,4 @@
-"""Mode collapse of a generator, by its samples beside data: a number, a reason and remedies."""
+"""Mode collapse of a generator, by its samples beside data: a verdict, its reason and the evidence."""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +18,6 @@ from uncollapse.divergences.group_shares import GroupShares, group_shares, label
 LOOKED = 2500  # samples, and data rows, that are looked at: PacGAN's protocol
 GROUPS = 50  # known modes up to which they are the groups
 SURE = 3.3  # standard errors beyond which a group's share is off: one in a thousand
-WELL = ("healthy", "blurred", "too few")  # verdicts that the remedies of mode collapse are not for
 
 
 class Group(NamedTuple):
@@ -41,7 +40,6 @@ class SampleDiagnosis:
     missing: list[Group] = field(default_factory=list)  # groups with less than half their share, the largest first
     overdone: list[Group] = field(default_factory=list)  # with more than twice their share
     critic: CriticEvidence | None = None  # of the game, where it is at hand
-    remedies: list[str] = field(default_factory=list)
 
     @property
     def closeness(self) -> float | None:
@@ -78,7 +76,7 @@ class SampleDiagnosis:
             other = "" if measure.of_data is None else f" (other real rows: {measure.of_data:.3f})"
             lines.append(f"{name.replace('_', ' '):<20} {measure.value:.3f} ± {measure.standard_error:.3f}{other}")
         lines += [str(self.critic)] if self.critic else []
-        return "\n".join(lines + [f"{'try':<20} {remedy}" for remedy in self.remedies])
+        return "\n".join(lines)
 
 
 @torch.no_grad()
@@ -89,7 +87,6 @@ def diagnose_samples(
     modes: KnownModes | None = None,
     critic: CriticEvidence | None = None,
     thresholds: ModeCollapseThresholds = ModeCollapseThresholds(),
-    remedies: list[str] | None = None,
     further: Mapping[str, Measure] | None = None,
     seed: int = 0,
 ) -> SampleDiagnosis:
@@ -108,7 +105,6 @@ def diagnose_samples(
             neighbours are found among their features.
         critic: What the game's critic says, where there is one; it decides nothing.
         thresholds: How far samples may be from the data.
-        remedies: What to try where modes are missing, or samples far off.
         further: Measures that were taken elsewhere, such as `copies`.
         seed: Of the rows, groups and halves.
 
@@ -128,7 +124,7 @@ def diagnose_samples(
     if not finite.all():
         share = Measure(1 - float(finite.double().mean()), 0.0)
         words = f"{100 * share.value:.2g} % of the samples are not finite"
-        return SampleDiagnosis("diverged", words, {"not_finite": share}, n, critic=critic, remedies=remedies or [])
+        return SampleDiagnosis("diverged", words, {"not_finite": share}, n, critic=critic)
     generator = torch.Generator().manual_seed(seed)
     fake, real = (x[torch.randperm(len(x), generator=generator)[:n].to(x.device)] for x in (fake, real))
     features = [(x if modes is None else modes.features(x)).flatten(1) for x in (real, fake)]
@@ -143,8 +139,7 @@ def diagnose_samples(
         measures["copies"] = Measure(copied.share, copied.standard_error, 0.0)
     deciding = {name: measure for name, measure in measures.items() if known is None or name != "precision"}
     verdict, reason = verdict_on(deciding, n, thresholds, known)
-    cures = [] if verdict in WELL else remedies or []
-    return SampleDiagnosis(verdict, reason, measures, n, known, *_off_groups(groups), critic, cures)
+    return SampleDiagnosis(verdict, reason, measures, n, known, *_off_groups(groups), critic)
 
 
 def _high_quality(known: ModeCoverage, real: Tensor, modes: KnownModes) -> Measure:

@@ -1,5 +1,6 @@
 """All that can be said in numbers of a model by its draws: for an implicit model, which has no density."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.diagnosis import CriticEvidence, Measure, SampleDiagnosis, diagnose_samples, game_evidence
+from uncollapse.diagnosis.game_course import with_course
 from uncollapse.diagnosis.mode_verdict import LEAST
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.divergences.copying import copying
@@ -29,7 +31,7 @@ def evaluate_samples(
     draws: int = DRAWN,
     extractor: Extractor | None = None,
     seed: int = 0,
-    remedies: list[str] | None = None,
+    looks: Sequence[dict[str, Any]] = (),
     quick: bool = False,
     game: GAN | None = None,
 ) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def evaluate_samples(
             it is a classifier, the inception score, draws clamped to [0, 1] before it; None: the numbers themselves. The
             verdict is over the same features, or over those of the modes where they are known; copies are of the numbers.
         seed: Of all draws; the caller's random state is left as it was.
-        remedies: What to try where modes are missing.
+        looks: Those of its training, in order: of samples that still come nearer to the data the verdict is too early.
         quick: The diagnosis alone.
         game: The game that the model was trained in, whose critic adds evidence on observations of the split.
 
@@ -65,8 +67,8 @@ def evaluate_samples(
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         real, fake = beside(model, data, split, draws, seed)
         critic = None if game is None else game_evidence(game, real[:HEARD], train=_rows(data, HEARD, real))
-        seen = _diagnosed(real, fake, data, split, extractor, critic, remedies, seed)
-        found = {k: v for k, v in seen.as_dict().items() if k != "n"} | {"remedies": seen.remedies, "n_samples": len(fake)}
+        seen = _diagnosed(real, fake, data, split, extractor, critic, seed)
+        found = {k: v for k, v in with_course(seen.as_dict(), looks).items() if k != "n"} | {"n_samples": len(fake)}
         if not quick and fake.isfinite().all():
             noise.seed_step(seed, 1)
             found |= compared(real, fake, extractor or Pixels(), seed)
@@ -80,7 +82,6 @@ def _diagnosed(
     split: str,
     extractor: Extractor | None,
     critic: CriticEvidence | None,
-    remedies: list[str] | None,
     seed: int,
 ) -> SampleDiagnosis:
     """The verdict over features of choice; copies are of the numbers themselves, and of rows that are held out."""
@@ -91,7 +92,7 @@ def _diagnosed(
         further["copies"] = Measure(found.share, found.standard_error, 0.0)
     if extractor is not None and data.modes is None and fake.isfinite().all():
         real, fake, _ = featured(real, fake, extractor)
-    return diagnose_samples(fake, real, None, data.modes, critic, remedies=remedies, further=further, seed=seed)
+    return diagnose_samples(fake, real, None, data.modes, critic, further=further, seed=seed)
 
 
 @torch.no_grad()

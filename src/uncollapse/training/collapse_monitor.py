@@ -1,5 +1,6 @@
 """What a training sees of collapse as it goes on: the diagnosis of held-out observations, whether it lasts, what to try."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,10 +18,12 @@ from uncollapse.diagnosis import (
     posterior_collapse,
     posterior_remedies,
 )
+from uncollapse.diagnosis.game_course import with_course
 from uncollapse.distributions.still import evaluating
 from uncollapse.gan import GAN
 from uncollapse.learning import Objective, Procedure
 from uncollapse.schedules import Constant
+from uncollapse.training.settings import Training
 from uncollapse.vae import VAE
 
 OF_POSTERIOR = ["kl", "kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict", "reason"]
@@ -32,8 +35,13 @@ class CollapseMonitor:
 
     n_observations = 0  # how many held-out observations a look is at
 
-    def look(self, x: Tensor) -> dict[str, Any]:
-        """The diagnosis on held-out observations x [N, *shape], without its remedies, as plain values."""
+    def look(self, x: Tensor, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """The diagnosis on held-out observations x [N, *shape], without its remedies, as plain values.
+
+        Args:
+            x: The observations.
+            earlier: Lines of the log of the looks before this one.
+        """
         return {}
 
     def lasts(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -53,7 +61,7 @@ class PosteriorMonitor(CollapseMonitor):
     def __init__(self, model: VAE):
         self.model = model
 
-    def look(self, x: Tensor) -> dict[str, Any]:
+    def look(self, x: Tensor, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         if len(x) < 2:
             return {}
         seen = diagnose(self.model, x).as_dict()
@@ -77,7 +85,7 @@ class ModeMonitor(CollapseMonitor):
         self.objective, self.modes = objective, data.modes
         self.train = data.train.batch(data.train.some(min(self.n_observations, len(data.train))))
 
-    def look(self, x: Tensor) -> dict[str, Any]:
+    def look(self, x: Tensor, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         n = len(x) // self.objective.critic.pack * self.objective.critic.pack
         if n < 2:
             return {}
@@ -85,7 +93,9 @@ class ModeMonitor(CollapseMonitor):
             drawn = self.objective.model.draws(n, x[:n])
             critic = game_evidence(self.objective, x[:n], drawn, self.train)
             seen = diagnose_samples(drawn.x, x[:n], modes=self.modes, critic=critic)
-        return {name: value for name, value in seen.as_dict().items() if name != "n"}
+        found = seen.as_dict()
+        found = with_course(found, [*earlier, found])
+        return {name: value for name, value in found.items() if name != "n"}
 
     def lasts(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
         return mode_verdict.lasting(before, now)
@@ -98,16 +108,18 @@ def collapse_monitor(objective: Objective, data: Data) -> CollapseMonitor:
     return PosteriorMonitor(objective.model) if isinstance(objective.model, VAE) else CollapseMonitor()
 
 
-def remedies(procedure: Procedure, recipe: str) -> list[str]:
-    """What to try against a collapse, as commands that train this recipe: nothing that the procedure does already.
+def remedies(procedure: Procedure, recipe: str, seen: dict[str, Any], training: Training) -> list[str]:
+    """What to try after a diagnosis, as commands that train this recipe: nothing that the procedure does already.
 
     Args:
         procedure: What the recipe trains by.
         recipe: The name of a recipe, or the path of a run's config.yaml.
+        seen: The diagnosis as plain values.
+        training: How the recipe trains.
     """
     objective = procedure.objective
     if isinstance(objective, GAN):
-        found = mode_remedies(objective)
+        found = mode_remedies(objective, seen, training.steps, training.ema > 0)
     elif isinstance(objective.model, VAE):
         found = posterior_remedies(objective.model, getattr(objective, "critic", None) is not None)
     else:

@@ -221,7 +221,7 @@ class Loop:
     def _look(self) -> None:
         """Before the first validation, look at the posterior alone: a collapse begins early."""
         with self._averaged() as valid:
-            seen = self.monitor.look(valid.batch(valid.some(LOOKED)))
+            seen = self.monitor.look(valid.batch(valid.some(LOOKED)), self._looks())
         if seen:
             self._note("look", seen)
 
@@ -230,7 +230,7 @@ class Loop:
         with self._averaged() as valid:
             rows = valid.some(self.training.validate_on)
             seen: Line = self.procedure.validate(valid.batches(self.batch, rows), self.t)
-            seen = self.monitor.look(valid.batch(rows[: self.monitor.n_observations])) | seen
+            seen = self.monitor.look(valid.batch(rows[: self.monitor.n_observations]), self._looks()) | seen
             selected = seen.get(self.procedure.objective.selects, float(self.step))  # where nothing tells, the last is the best
             seen = {"bound": selected, **seen, **self.procedure.after_validation(seen)}
             better = seen["bound"] > self.best
@@ -244,16 +244,21 @@ class Loop:
 
     def _note(self, kind: str, seen: Line) -> None:
         """A line of the log on what was seen; behind it a warning, the first time before the end that a collapse lasts."""
-        looks = [line for line in self.log.lines if line["kind"] in ("look", "valid")]
+        looks = self._looks()
         warned = any(line["kind"] == "warning" for line in self.log.lines) or self.step == self.training.steps
         line = {"kind": kind, "step": self.step, "seconds": round(time.perf_counter() - self.started, 3), **seen}
         self.log.write(line)
         if not looks or warned or not self.monitor.lasts(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
             return
         config = None if self.out is None else self.out / "config.yaml"
-        cures = remedies(self.procedure, str(config) if config and config.exists() else self.procedure.objective.usual)
+        recipe = str(config) if config and config.exists() else self.procedure.objective.usual
+        cures = remedies(self.procedure, recipe, line, self.training)
         words = {name: line[name] for name in ("step", "seconds", "verdict", "reason")}
         self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
+
+    def _looks(self) -> list[Line]:
+        """The lines of the log that hold a diagnosis."""
+        return [line for line in self.log.lines if line["kind"] in ("look", "valid")]
 
     def _settled(self, *steps: int) -> bool:
         """Whether at these steps the objective's schedules were what they end as, such as the weight of the KL."""
