@@ -13,7 +13,7 @@ from uncollapse.diagnosis.mode_coverage import KnownModes, ModeCoverage, mode_co
 from uncollapse.diagnosis.mode_verdict import LEAST, ModeCollapseThresholds, verdict_on
 from uncollapse.diagnosis.sample_evidence import Measure, sample_evidence
 from uncollapse.divergences.copying import copying
-from uncollapse.divergences.group_shares import GroupShares, group_shares, label_shares
+from uncollapse.divergences.group_shares import GroupShares, group_shares, label_shares, shifted_mass
 
 LOOKED = 2500  # samples, and data rows, that are looked at: PacGAN's protocol
 GROUPS = 50  # known modes up to which they are the groups
@@ -133,7 +133,8 @@ def diagnose_samples(
         known = mode_coverage(fake, modes)
         measures = {"high_quality": _high_quality(known, real, modes), **measures}
     groups = _groups(real, fake, features, modes, seed)
-    measures |= {"misplaced_mass": Measure(groups.misplaced_mass, groups.standard_error, 0.0), **(further or {})}
+    measures["misplaced_mass"] = Measure(groups.misplaced_mass, groups.standard_error, 0.0)
+    measures |= {"shifted_mass": Measure(*shifted_mass(*features, seed=seed), 0.0), **(further or {})}
     if train is not None:
         copied = copying(fake, train, real)
         measures["copies"] = Measure(copied.share, copied.standard_error, 0.0)

@@ -36,10 +36,11 @@ class ModeCollapseThresholds:
     recall: float = 0.85
     coverage: float = 0.85
     misplaced_mass: float = 0.25  # of the total variation distance that groups of rows show
+    shifted_mass: float = 0.25  # of the same, along the line between the means
     spread: float = 0.8  # at least; at most its inverse
-    near_pairs: float = 3.0
+    near_pairs: float = 4.0
     repeats: float = 0.1  # share of samples with a twin, above the data's
-    energy_distance: float = 0.01
+    energy_distance: float = 0.015
     reverse_kl: float = 0.1  # nats above a perfect sampler's
     copies: float = 0.1  # share of samples that are training rows
     collapsed_repeats: float = 0.5  # as many are few kinds over and over
@@ -101,6 +102,7 @@ _WORDS = {
     "recall": "recall {} of what other real rows score",
     "coverage": "coverage {} of what other real rows score",
     "misplaced_mass": "{} of all mass lies in the wrong groups",
+    "shifted_mass": "{} of all mass lies on the wrong side of the data",
     "spread": "samples are spread {} times as widely as the data",
     "near_pairs": "near pairs are {} times as many as the data's",
     "repeats": "{} of the samples repeat another one",
@@ -109,7 +111,7 @@ _WORDS = {
 }
 """Each measure in words, its value and standard error left open."""
 
-_AS_EXCESS = ("misplaced_mass", "repeats", "energy_distance", "copies")
+_AS_EXCESS = ("misplaced_mass", "shifted_mass", "repeats", "energy_distance", "copies")
 _AT_LEAST = ("precision", "high_quality", "recall", "coverage")
 
 
@@ -194,7 +196,7 @@ def _dropping(case: _Case) -> tuple[str, str] | None:
     if case.modes is not None and case.uneven:
         return "dropping modes", _in_modes(case.modes)
     also = () if "spread" in case.beyond else ("recall", "near_pairs")  # which follow from too small a spread
-    for name in ("coverage", "misplaced_mass", "repeats", *also):
+    for name in ("coverage", "misplaced_mass", "shifted_mass", "repeats", *also):
         if name in case.beyond:
             return "dropping modes", case.beyond[name].words
     return None

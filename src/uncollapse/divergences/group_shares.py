@@ -72,6 +72,50 @@ def label_shares(real: Tensor, fake: Tensor, k: int, seed: int = 0) -> GroupShar
     return _by_groups(real.cpu().long(), fake.cpu().long(), k, seed)
 
 
+@torch.no_grad()
+def shifted_mass(real: Tensor, fake: Tensor, seed: int = 0) -> tuple[float, float]:
+    r"""How much mass lies on the wrong side along the line between the means of two samples, and its standard error.
+
+    .. math:: \max_c \; q(w^\top y > c) - p(w^\top x > c), \quad w = \bar y - \bar x
+
+    w and c are those of one half of each sample and measured on the other half, and the other way round, over several ways to
+    halve: a lower bound, in expectation, on the total variation distance. It sees what is missing on one side of many
+    dimensions, where groups of rows see nothing; and it leaves alone differences in directions in which data hardly vary.
+
+    Args:
+        real: Data [n, *shape].
+        fake: Samples [m, *shape].
+        seed: Of the halves.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> x, y = torch.randn(2, 2000, 50)
+        >>> 0.3 < shifted_mass(x, y[y[:, 0] > 0])[0] < 0.5, shifted_mass(x, y)[0] < 0.05
+        (True, True)
+    """
+    real, fake = flat(real, fake, least=4)
+    generator, found = torch.Generator().manual_seed(seed), []
+    for _ in range(CUTS):
+        halves = [_cut(x[torch.randperm(len(x), generator=generator).to(x.device)]) for x in (real, fake)]
+        for i in (0, 1):
+            (a, b), (p, q) = ([half[j] for half in halves] for j in (i, 1 - i))
+            w = b.mean(0) - a.mean(0)
+            c = _best_cut(a @ w, b @ w)
+            found.append(float((q @ w > c).double().mean() - (p @ w > c).double().mean()))
+    return float(np.mean(found)), math.sqrt(0.25 / len(real) + 0.25 / len(fake))
+
+
+def _cut(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[: len(x) // 2], x[len(x) // 2 :]
+
+
+def _best_cut(a: Tensor, b: Tensor) -> Tensor:
+    """The value above which lies most of b and least of a."""
+    values, order = torch.cat((a, b)).sort()
+    steps = torch.cat((torch.full_like(a, 1 / len(a)), torch.full_like(b, -1 / len(b))))[order]
+    return values[steps.cumsum(0).argmax()]
+
+
 def _by_groups(real: Tensor, fake: Tensor, k: int, seed: int) -> GroupShares:
     generator, found = torch.Generator().manual_seed(seed), []
     for _ in range(CUTS):

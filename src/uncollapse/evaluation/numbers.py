@@ -80,6 +80,7 @@ MEASURES = {
     "density": Quantity("Density", "", "how many observations a draw lies near, by what is to be expected; about 1"),
     "energy_distance": Quantity("Energy distance", "", "0 between equal distributions, at most 1", "energy"),
     "misplaced_mass": Quantity("Misplaced mass", "", "share of samples that lie in the wrong groups, at least", "misplaced"),
+    "shifted_mass": Quantity("Shifted mass", "", "share of samples on the wrong side of the data, at least"),
     "spread": Quantity("Spread", "", "how far apart samples lie, as a multiple of data rows"),
     "repeats": Quantity("Repeats", "", "share of samples with a twin among them"),
     "near_pairs": Quantity("Near pairs", "", "as a multiple of the data's; twice as many tell of half the kinds"),
