@@ -1,5 +1,6 @@
-"""What all tests share: a seed, one thread a worker, float64 on request, and hypothesis without a clock or a database."""
+"""What all tests share: a seed, OMP_NUM_THREADS threads or one, float64 on request, and hypothesis without clock or database."""
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -8,7 +9,7 @@ import torch
 
 hypothesis.settings.register_profile("house", deadline=None, database=None, derandomize=True, max_examples=30)
 hypothesis.settings.load_profile("house")
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 @pytest.fixture(autouse=True)

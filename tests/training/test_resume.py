@@ -56,7 +56,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(step: int, run: Callable[..., 
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "killed"), str(step)],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL

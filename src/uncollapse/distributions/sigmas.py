@@ -96,7 +96,7 @@ class OptimalSigma(Sigma):
 
     Example:
         >>> sigma = OptimalSigma(Size((4,)))
-        >>> float(sigma(torch.zeros(3, 4), torch.full((3, 4), 2.0)).exp())
+        >>> round(float(sigma(torch.zeros(3, 4), torch.full((3, 4), 2.0)).exp()), 4)
         2.0
     """
 
