@@ -1,4 +1,4 @@
-"""What all tests share: a seed, OMP_NUM_THREADS threads or one, float64 on request, and hypothesis without clock or database."""
+"""What all tests share: a seed, OMP_NUM_THREADS threads or one, float64 on request, hypothesis without a clock or database."""
 
 import os
 from collections.abc import Iterator
