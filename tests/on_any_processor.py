@@ -37,7 +37,7 @@ def passes(name: str, threads: int, arguments: list[str]) -> bool:
     workers = max((os.cpu_count() or 1) // threads, 1)
     paths = os.pathsep.join([str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, **CONFIGURATIONS[name], "OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths}
-    command = [sys.executable, "-m", "pytest", "-n", str(workers), *arguments]
+    command = [sys.executable, "-m", "pytest", "-n", str(workers), "--timeout", "1800", *arguments]
     start = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     took, said = time.monotonic() - start, "passed" if done.returncode == 0 else "FAILED"

@@ -50,7 +50,9 @@ def test_every_bound_logs_the_same_elbo(name: str) -> None:
     model = vae()
     x = torch.tensor([[1.0, 0.0, 1.0]]).expand(4000, 3)
     reference = model.terms(x[:1], k=100000).log_w.mean()
-    assert_mean(BOUNDS[name](model)(x, t)[1]["elbo"], reference, slack=0.02)
+    bound = BOUNDS[name](model)
+    elbo = torch.cat([bound(rows, t)[1]["elbo"] for rows in x.split(500)])  # of InfoVAE a kernel of all pairs of rows
+    assert_mean(elbo, reference, slack=0.02)
 
 
 def test_beta_of_one_is_the_elbo(ppca: PPCA) -> None:
