@@ -3,7 +3,7 @@
 from uncollapse.distributions import flows, likelihoods, posteriors, priors
 from uncollapse.distributions.chain import Chain, ChainPosterior, ChainPrior, block_terms
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
-from uncollapse.distributions.draws import draw
+from uncollapse.distributions.draws import draw, draw_scored
 from uncollapse.distributions.fields import bits_per_dim
 from uncollapse.distributions.floored_posteriors import BatchNormalized, Committed
 from uncollapse.distributions.flow_priors import AutoregressivePrior, CouplingPrior, SplinePrior
@@ -62,6 +62,7 @@ __all__ = [
     "bits_per_dim",
     "block_terms",
     "draw",
+    "draw_scored",
     "flows",
     "likelihoods",
     "posteriors",

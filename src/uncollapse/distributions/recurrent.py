@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from uncollapse import noise
 from uncollapse.distributions.conditional import Likelihood
-from uncollapse.distributions.densities import Unvalidated
+from uncollapse.distributions.densities import Unvalidated, wide
 from uncollapse.distributions.fields import Field
 from uncollapse.networks.recurrent import END, RecurrentDecoder, numbers
 
@@ -115,7 +115,7 @@ class SequenceField(Field):
         k = numbers(value, self.levels).flatten(-n).expand(*batch, -1)
         z = self.z.expand(*batch, -1)
         logits = self.decoder(self.shown(k).reshape(-1, k.shape[-1]), z.reshape(-1, z.shape[-1]))
-        log_p = -F.cross_entropy(logits.flatten(0, 1), k.flatten(), reduction="none").reshape(k.shape)
+        log_p = -F.cross_entropy(wide(logits).flatten(0, 1), k.flatten(), reduction="none").reshape(k.shape)
         if not self.ends:
             return log_p.sum(-1)
         alive = F.pad((k != END)[..., :-1].cummin(-1).values, (1, 0), value=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import LatentVariableModel, bits_per_dim, draw
+from uncollapse.distributions import LatentVariableModel, bits_per_dim, draw_scored
 from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.proposals import FromPosterior, Matched, Proposal, Widened, natural
 from uncollapse.memory import keep_pages
@@ -163,11 +163,11 @@ class _Sampler:
         return reduce(_Sums.plus, (self.draw(x, r, size) for size in sizes))
 
     def draw(self, x: Tensor, r: Distribution, n: int) -> _Sums:
-        z, log_r = draw(r, Size((n,) if r.batch_shape else (n, len(x))))
+        z, log_r, log_p = draw_scored(r, self.prior, Size((n,) if r.batch_shape else (n, len(x))))
         with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
             p = self.model.likelihood(z)
         fit = p.log_prob(x)
-        return _Sums.of((fit + self.prior.log_prob(z) - log_r).double(), fit.double())
+        return _Sums.of((fit + log_p - log_r).double(), fit.double())
 
 
 def _summary(found: Tensor, model: VAE, k: int, proposal: Proposal, dequantized: int | None) -> HeldOut:
