@@ -279,6 +279,15 @@ def test_they_start_at_given_observations() -> None:
         prior.start_from(rows + 1)
 
 
+def test_starting_points_stay_within_the_data_s_range() -> None:
+    """Rows at both ends, with noise that takes half of them out of it: the pseudo-inputs are clamped, and differ inside."""
+    prior = VampPrior(2, 40, mean=-0.5, std=0.5, low=-1.0, high=2.0)
+    VAE(prior, likelihoods.Gaussian(2, SHAPE, affine), POSTERIORS["Gaussian"](2, SHAPE))
+    prior.start_from(torch.cat((torch.full((20, 3), -1.0), torch.full((20, 3), 2.0))))
+    u = prior.pseudo_inputs.detach()
+    assert u.min() == -1 and u.max() == 2 and ((u > -1) & (u < 2)).double().mean() > 0.2
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_training_begins_at_its_data(nested: bool) -> None:
     """With from_data the pseudo-inputs are rows of the training split before the first step, within a chain too."""

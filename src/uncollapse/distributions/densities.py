@@ -172,6 +172,11 @@ class Squeezed(Unvalidated):
         u = self.base.rsample(sample_shape)
         return self.image(u), self.log_prob_of(u)
 
+    def rounded(self, z: Tensor) -> float:
+        """The share of latents z that are an end's outermost number, which stands for many u."""
+        low, high = (z.new_tensor(end) for end in inside(self.low, self.high, z))
+        return float(((z <= low) | (z >= high)).double().mean())
+
     def log_prob(self, value: Tensor) -> Tensor:
         below, above = (value - self.low).log(), (self.high - value).log()
         ladj = below + above - math.log(self.high - self.low)

@@ -189,3 +189,34 @@ def bits_per_dim(nll: float, dimensions: int, dequantized: int | None = None) ->
         1.0
     """
     return nll / (dimensions * math.log(2)) + (math.log2(dequantized) if dequantized else 0.0)
+
+
+def bits_per_token(nll: float, tokens: float) -> float:
+    r"""Bits per token of sequences, :math:`\sum_i \mathrm{nll}_i / (\log 2 \sum_i T_i)`.
+
+    Args:
+        nll: Mean negative log-likelihood of a sequence, in nats.
+        tokens: Mean number of its tokens, the end included and padding left out.
+
+    References:
+        The average over all tokens of a corpus: Jurafsky and Martin, Speech and Language Processing, chapter 3.
+
+    Example:
+        >>> round(bits_per_token(nll=5 * math.log(8), tokens=5.0), 4)
+        3.0
+    """
+    return nll / (tokens * math.log(2))
+
+
+def perplexity(nll: float, tokens: float) -> float:
+    r"""Perplexity of sequences, :math:`\exp(\sum_i \mathrm{nll}_i / \sum_i T_i)`: how many tokens it is as hard as to guess among.
+
+    Args:
+        nll: Mean negative log-likelihood of a sequence, in nats.
+        tokens: Mean number of its tokens, the end included and padding left out.
+
+    Example:
+        >>> round(perplexity(nll=5 * math.log(8), tokens=5.0), 4)
+        8.0
+    """
+    return float(torch.tensor(nll / tokens, dtype=torch.double).exp())
