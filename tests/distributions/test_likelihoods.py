@@ -162,7 +162,7 @@ def test_bits_per_dim() -> None:
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_the_mean_of_a_discretised_logistic_is_that_of_its_masses(levels: int) -> None:
-    """Σ_k k / (n - 1) P(k), to 1e-10, for locations within and far beyond [0, 1] and scales far below and above a bin's width."""
+    """Σ_k k / (n - 1) P(k), to 1e-10, for locations within and far beyond [0, 1], scales far below and above a bin's width."""
     loc, log_scale = torch.cartesian_prod(torch.linspace(-3, 4, 8), torch.linspace(-9, 3, 7)).unsqueeze(-1).unbind(1)
     p = LogisticField(loc, log_scale, levels, Size((1,)))
     grid = (torch.arange(levels) / (levels - 1)).reshape(-1, 1, 1)

@@ -182,7 +182,7 @@ def test_a_uniform_draw_is_never_an_end() -> None:
 
 
 def test_means_of_wide_and_of_mixed_logit_normals() -> None:
-    """E[z] against scipy's quadrature: to 1e-7 of the interval for scales up to 7; of a VampPrior it is the components' mean."""
+    """E[z] against scipy's quadrature: to 1e-7 of the interval for scales up to 7; of a VampPrior its components'."""
     for mu, sigma in ((0.5, 7.0), (-4.0, 5.0), (2.0, 0.01)):
         expected = stats.norm(mu, sigma).expect(lambda u: -2.0 + 5.0 * special.expit(u), lb=mu - 12 * sigma, ub=mu + 12 * sigma)
         found = squeezed(mu, sigma, -2.0, 3.0, torch.float64).mean

@@ -102,7 +102,7 @@ class Likelihood(Part, Conditional):
             )
 
     def tokens(self, x: Tensor) -> Tensor | None:
-        """How many tokens of each sequence count, its end among them: x [B, *shape] to [B]; None where data are no sequences."""
+        """How many tokens each sequence has, its end among them: x [B, *shape] to [B]; None where data are no sequences."""
         return None
 
     instead: ClassVar[str] = "--likelihood Gaussian for real numbers"

@@ -187,8 +187,9 @@ class SqueezedNormal(Squeezed):
     """The logit-normal, low + (high - low) sigmoid(u) with u ~ N(loc, diag exp(2 log_scale)); loc and log_scale [..., L]."""
 
     def __init__(self, loc: Tensor, log_scale: Tensor, low: float, high: float):
-        super().__init__(DiagonalNormal(loc, log_scale), low, high)
-        self.loc, self.log_scale = self.base.loc, self.base.log_scale
+        base = DiagonalNormal(loc, log_scale)
+        super().__init__(base, low, high)
+        self.loc, self.log_scale = base.loc, base.log_scale
 
     @property
     def mean(self) -> Tensor:

@@ -209,7 +209,7 @@ def bits_per_token(nll: float, tokens: float) -> float:
 
 
 def perplexity(nll: float, tokens: float) -> float:
-    r"""Perplexity of sequences, :math:`\exp(\sum_i \mathrm{nll}_i / \sum_i T_i)`: how many tokens it is as hard as to guess among.
+    r"""Perplexity of sequences, :math:`\exp(\sum_i \mathrm{nll}_i / \sum_i T_i)`: as hard as to guess among so many tokens.
 
     Args:
         nll: Mean negative log-likelihood of a sequence, in nats.

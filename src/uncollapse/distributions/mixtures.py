@@ -82,12 +82,13 @@ class SqueezedMixture(Squeezed):
     """A mixture of logit-normals on one interval: logits [C], loc and log_scale [C, L] of the Gaussians that are squeezed."""
 
     def __init__(self, logits: Tensor, loc: Tensor, log_scale: Tensor, low: float, high: float):
-        super().__init__(DiagonalMixture(logits, loc, log_scale), low, high)
+        self.mixture = DiagonalMixture(logits, loc, log_scale)
+        super().__init__(self.mixture, low, high)
 
     @property
     def mean(self) -> Tensor:
-        means = squeezed_mean(self.base.loc, self.base.log_scale, self.low, self.high)
-        return (self.base.log_weights.exp().unsqueeze(-1) * means).sum(0)
+        means = squeezed_mean(self.mixture.loc, self.mixture.log_scale, self.low, self.high)
+        return (self.mixture.log_weights.exp().unsqueeze(-1) * means).sum(0)
 
 
 class FamilyMixture(Unvalidated):

@@ -12,7 +12,6 @@ from torch import Size, Tensor, nn
 from uncollapse.parts import Part
 from uncollapse.processes import gathered
 
-
 SMALLEST = 1e-12  # variance of a likelihood whose means are the data themselves
 
 

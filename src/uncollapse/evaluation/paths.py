@@ -14,7 +14,6 @@ from uncollapse.evaluation.annealing import Annealing
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Proposal, Widened
 from uncollapse.vae import VAE
 
-
 ROUNDED = 0.01  # largest share of latents at an end of their interval of which log q is told well enough: 0.05 nats a unit
 
 

@@ -27,7 +27,7 @@ def run_cell(cell: nn.RNNBase, x: Tensor, state: Any = None) -> tuple[Tensor, An
     some processors have recurrent networks of half precision."""
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return cast(tuple[Tensor, Any], cell(x, state))
-    kind = cell.weight_ih_l0.dtype
+    kind = next(cell.parameters()).dtype
     with torch.autocast("cpu", enabled=False):
         start = tuple(s.to(kind) for s in state) if isinstance(state, tuple) else None if state is None else state.to(kind)
         return cast(tuple[Tensor, Any], cell(x.to(kind), start))

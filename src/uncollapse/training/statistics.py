@@ -66,7 +66,7 @@ def sigmas(module: nn.Module) -> list[OptimalSigma]:
 def measured(procedure: Procedure, batches: Callable[[], Iterable[Tensor]], t: Tensor) -> Iterator[None]:
     r"""Within it, each `OptimalSigma` is that of the weights as they stand, over training data, and afterwards what it was.
 
-    The model is in eval(), as it is where the value is used: no dropout, the statistics of batch normalisation as they are kept.
+    The model is in eval(), as where the value is used: no dropout, the statistics of batch normalisation as they are kept.
     Where draws of z depend on sigma themselves, by an ascent or a chain, the first of two rounds is there to come near it.
 
     Args:

@@ -264,8 +264,8 @@ class IWAE(Bound):
     def _doubly_reparameterized(self, x: Tensor, parameters: Tensor | None) -> tuple[Terms, Tensor]:
         """The terms, and a surrogate [B] whose gradient is Tucker et al.'s for the encoder and the usual one for the model.
 
-        The density of q is taken at stopped parameters; a hook on the draws turns the weights of the path through them from w̃ to
-        w̃².
+        The density of q is taken at stopped parameters; a hook on the draws turns the weights of the path through them from
+        w̃ to w̃².
         """
         posterior = self.model.posterior
         parameters = posterior.encode(x) if parameters is None else parameters

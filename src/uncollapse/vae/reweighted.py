@@ -22,7 +22,7 @@ class ReweightedEM(Bound):
 
     The first goes to :math:`\nabla_\theta \log p(x)` as K grows, whatever q; the second to
     :math:`-\nabla_\phi \mathrm{KL}(p(z \mid x) \,\|\, q)`, the divergence that covers mass. No gradient goes through a draw.
-    A `VampPrior` takes part in θ by its pseudo-inputs; its use of the encoder hands φ no gradient.
+    Beside a `VampPrior`, whose density has φ in it, log p(z) moves the pseudo-inputs alone, so that φ's gradient is as stated.
     The value is the importance-weighted bound of the same draws, `iwae`; the gradient of θ is that bound's too, φ's is not.
 
     Args:
