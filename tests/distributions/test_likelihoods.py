@@ -17,11 +17,16 @@ from uncollapse.distributions import (
     FixedSigma,
     LearnedSigma,
     Likelihood,
+    Normal,
     OptimalSigma,
+    Recurrent,
     bits_per_dim,
     likelihoods,
+    posteriors,
 )
+from uncollapse.distributions.fields import LogisticField
 from uncollapse.networks import Bias
+from uncollapse.vae import VAE
 
 DISCRETE = [Bernoulli, partial(Categorical, levels=4), partial(DiscretizedLogistic, levels=4)]
 z = torch.zeros(1, 2)
@@ -153,3 +158,29 @@ def test_bits_per_dim() -> None:
     """A uniform mass on 256 levels costs 8 bits, as a mass and as a density of dequantised data."""
     assert bits_per_dim(3 * np.log(256), 3) == pytest.approx(8.0)
     assert bits_per_dim(0.0, 3, dequantized=256) == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_the_mean_of_a_discretised_logistic_is_that_of_its_masses(levels: int) -> None:
+    """Σ_k k / (n - 1) P(k), to 1e-10, for locations within and far beyond [0, 1], scales far below and above a bin's width."""
+    loc, log_scale = torch.cartesian_prod(torch.linspace(-3, 4, 8), torch.linspace(-9, 3, 7)).unsqueeze(-1).unbind(1)
+    p = LogisticField(loc, log_scale, levels, Size((1,)))
+    grid = (torch.arange(levels) / (levels - 1)).reshape(-1, 1, 1)
+    assert_equal(p.mean, (grid * p.log_prob(grid).exp().unsqueeze(-1)).sum(0))
+
+
+def test_a_reconstruction_is_the_mean_of_the_masses() -> None:
+    """0.4032 at a location of 0.1 and a scale of 1 with 256 levels, most of whose mass lies on both ends."""
+    model = VAE(Normal(2), DiscretizedLogistic(2, Size((1,)), Bias), posteriors.Gaussian(2, Size((1,)), Bias))
+    with torch.no_grad():
+        next(model.likelihood.parameters()).copy_(torch.tensor([[-0.4], [2.0]]))
+    assert float(model.reconstruct(torch.zeros(1, 1))) == pytest.approx(0.40324276, abs=1e-8)
+
+
+def test_tokens_that_count() -> None:
+    """Up to the end, which counts, or the whole length where there is none; all of them where token 0 ends nothing."""
+    x = torch.tensor([[0.5, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.5]])
+    sizes = {"levels": 3, "hidden": 2, "embedding": 2}
+    assert Recurrent(1, Size((4,)), **sizes).tokens(x).tolist() == [3, 1, 4]
+    assert Recurrent(1, Size((4,)), ends=False, **sizes).tokens(x).tolist() == [4, 4, 4]
+    assert Bernoulli(1, Size((4,)), Bias).tokens(x) is None

@@ -10,7 +10,7 @@ from torch import Size
 
 from laws.numerics import assert_equal, assert_mean
 from laws.parts import POSTERIORS, affine
-from uncollapse.distributions import Free, FullGaussian, LogitNormal, Uniform, posteriors
+from uncollapse.distributions import Free, FullGaussian, LogitNormal, Uniform, draw, posteriors
 from uncollapse.networks import Bias
 
 SHAPE = Size((3,))
@@ -92,10 +92,13 @@ def test_widening_has_the_precision_of_the_parameters() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (-1.0, 2.0)])
 def test_saturated_draws_keep_a_density(dtype: torch.dtype, low: float, high: float) -> None:
-    """Draws of a logit-normal pressed against an end still have a finite density under the uniform prior and under itself."""
+    """Draws of a logit-normal pressed against an end have the density under the uniform prior, and their own: log q - log p is
+    E|u| less the entropy of u, 90 - log √(2πe), at either end; 2000 draws at 6 standard errors, failure rate 5e-8."""
     q = LogitNormal(1, SHAPE, affine, low=low, high=high).at(torch.tensor([[-90.0, 0.0], [90.0, 0.0]], dtype=dtype))
-    z = q.sample(Size((50,)))
-    assert Uniform(1, low, high).to(dtype)().log_prob(z).isfinite().all() and q.log_prob(z).isfinite().all()
+    z, log_q = draw(q, Size((2000,)))
+    log_p = Uniform(1, low, high).to(dtype)().log_prob(z)
+    assert q.log_prob(z).isfinite().all() and len(log_p.unique()) == 1
+    assert_mean((log_q - log_p).double(), 90 - 0.5 * np.log(2 * np.pi * np.e), slack=1e-4)
 
 
 def test_mean_of_a_squeezed_gaussian_is_exact() -> None:

@@ -1,5 +1,7 @@
 """What annealed chains say by the names of summary.json: the numbers of `ais` and `bracket`, each with words and its counts."""
 
+import math
+
 import pytest
 import torch
 from torch import Size
@@ -7,7 +9,7 @@ from torch.distributions import MultivariateNormal
 
 from laws.parts import affine
 from uncollapse.data import from_arrays
-from uncollapse.distributions import Bernoulli, Generator, LatentVariableModel, Normal, likelihoods, posteriors
+from uncollapse.distributions import Bernoulli, Generator, LatentVariableModel, Normal, Recurrent, likelihoods, posteriors
 from uncollapse.evaluation import (
     Annealing,
     FromPosterior,
@@ -154,3 +156,18 @@ def test_what_cannot_be_is_refused_before_anything_runs() -> None:
         evaluate_annealed(gan(), REAL, start=Widened(1.2))
     with pytest.raises(ValueError, match="observation noise above 0, came 0"):
         evaluate_annealed(gan(), REAL, observation_noise=0.0)
+
+
+def test_chains_give_sequences_bits_of_their_tokens() -> None:
+    """By AIS as by importance samples: over the tokens up to each end, in the console's words and the report's."""
+    torch.manual_seed(0)
+    tokens = torch.zeros(60, 5)
+    tokens[:, 0], tokens[::2, 1] = 2, 1  # two and three tokens, the end among them
+    model = LatentVariableModel(Normal(1), Recurrent(1, (5,), levels=4, hidden=3, embedding=2))
+    found = evaluate_annealed(model, from_arrays(tokens / 3), examples=4, chains=2, annealing=FEW)
+    test = from_arrays(tokens / 3).test
+    counted = model.likelihood.tokens(test.batch(test.some(4))).double().mean()
+    assert found["bits_per_dim"] is None
+    assert found["bits_per_token"] == pytest.approx(-found["ais"] / (float(counted) * math.log(2)))
+    assert found["perplexity"] == pytest.approx(2 ** found["bits_per_token"])
+    assert {"Bits per token", "Perplexity"} <= {line.label for line in measures(found)}

@@ -10,10 +10,20 @@ from torch import Size, Tensor, nn
 
 from laws.numerics import assert_equal, support_grid
 from laws.ppca import PPCA
-from uncollapse.distributions import Bernoulli, FixedSigma, Generator, LatentVariableModel, Normal, Prior, Uniform, likelihoods
+from uncollapse.distributions import (
+    Bernoulli,
+    FixedSigma,
+    Generator,
+    LatentVariableModel,
+    Mixture,
+    Normal,
+    Prior,
+    Uniform,
+    likelihoods,
+)
 from uncollapse.evaluation import Annealing, Laplace, located_likelihood, observed
 from uncollapse.gan import ImplicitModel
-from uncollapse.networks import MLP
+from uncollapse.networks import MLP, Bias
 
 SHORT = Annealing(15, leapfrogs=2, step_size=0.3, adapt="never")
 
@@ -121,3 +131,12 @@ def test_refusals(known: PPCA, bare: LatentVariableModel) -> None:
         Laplace(bare, chains=0)
     with pytest.raises(ValueError, match="factor above 0"):
         located_likelihood(bare, known.sample(2), factor=0.0)
+
+
+def test_it_is_no_wider_than_a_standard_normal() -> None:
+    """Beside a likelihood that z does not move, a prior of standard deviation 10 or 0.1: 1 of the former, as is stated, and
+    the prior's own of the latter."""
+    for scale, expected in ((10.0, 1.0), (0.1, 0.1)):
+        prior = Mixture(2, 1, spread=0.0, scale=scale)
+        model = LatentVariableModel(prior, likelihoods.Gaussian(2, Size((3,)), Bias))
+        assert_equal(Laplace(model, annealing=SHORT)(torch.zeros(2, 3)).stddev, torch.full((2, 2), expected), 1e-6)

@@ -131,3 +131,14 @@ def test_a_likelihood_without_a_mean_is_refused() -> None:
     model = observed(LatentVariableModel(distributions.Normal(L), Meanless(L, Size((D,)), Bias)), 1.0)
     with pytest.raises(ValueError, match="Observed gives none"):
         ais(model, torch.zeros(2, D), annealing=Annealing(1))
+
+
+def test_the_largest_noise_counts_how_far_draws_differ(linear: LatentVariableModel) -> None:
+    """Of images that are all b, where the mean of draws lies: σ₁² is the variance of a draw, the mean of diag(W Wᵀ); 256 draws
+    of 2 latents at 6 of their standard errors."""
+    layer = linear.likelihood.network.layers[0]
+    own = layer.weight.detach().square().sum(1)
+    covariance = layer.weight.detach() @ layer.weight.detach().T
+    error = math.sqrt(2 * float(covariance.square().sum()) / 256) / D
+    found = spread(linear, layer.bias.detach().expand(10, D)) ** 2
+    assert abs(found - float(own.mean())) < 6 * error < float(own.mean())

@@ -158,3 +158,18 @@ def test_amortised_inference_moves_both() -> None:
     procedure.step(x, t)
     for p, e in zip(moved, expected, strict=True):
         assert_equal(p.detach(), e)
+
+
+@pytest.mark.parametrize(("tolerance", "steps"), [(1e9, 10), (-1e9, 40)])
+def test_free_parameters_stop_where_no_progress_is_made(tolerance: float, steps: int) -> None:
+    """After the second window of 5 steps if it is not `tolerance` nats above the first, at the limit of 40 if every one is."""
+    q = Free(2, Size((3,)), partial(posteriors.Gaussian, network=affine), tolerance=tolerance, window=5, limit=40)
+    asked: list[int] = []
+
+    def log_joint(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        asked.append(len(x))
+        return -z.square().sum(-1)
+
+    q.attach(log_joint)
+    q.encode(torch.zeros(7, 3))
+    assert asked == [7] * steps

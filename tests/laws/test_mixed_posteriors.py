@@ -152,3 +152,19 @@ def test_refusals() -> None:
         SemiImplicit(2, Size((3,)), affine, noise_features=0)
     with pytest.raises(ValueError, match=r"spread=0\.0"):
         Hierarchical(2, Size((3,)), affine, spread=0.0)
+
+
+def test_widening_a_hierarchical_posterior_widens_what_is_drawn_last() -> None:
+    """Without maps, and with the same noise: z - m is `factor` times as large, m is where it was."""
+    family, parameters = Hierarchical(2, Size((3,)), affine, transforms=0, context=0), 0.3 * torch.randn(5, 8)
+
+    def parts(parameters: Tensor) -> tuple[Tensor, Tensor]:
+        q = family.at(parameters)
+        torch.manual_seed(1)
+        m = q.start.rsample(Size((4,)))[..., :2]
+        torch.manual_seed(1)
+        return m, q.rsample(Size((4,)))
+
+    (m, z), (same, wider) = parts(parameters), parts(family.widen(parameters, 3.0))
+    assert_equal(same, m)
+    assert_equal(wider - m, 3 * (z - m))

@@ -8,9 +8,9 @@ from torch import Size, Tensor
 from torch.distributions import kl_divergence
 
 from laws.numerics import adam, assert_equal, assert_mean, cubature, replaying
-from laws.parts import vae
+from laws.parts import affine, vae
 from laws.ppca import PPCA
-from uncollapse.distributions import Bernoulli, Normal, Refined, posteriors
+from uncollapse.distributions import Bernoulli, ChainPosterior, ChainPrior, Normal, Refined, VampPrior, posteriors
 from uncollapse.networks import Bias
 from uncollapse.vae import IWAE, VAE, Amortized, ReweightedEM
 
@@ -92,3 +92,29 @@ def test_a_posterior_that_learns_through_the_model_is_refused() -> None:
     vae = VAE(Normal(2), Bernoulli(2, Size((3,)), Bias), Refined(2, Size((3,)), family, steps=1))
     with pytest.raises(ValueError, match="holds its samples of q fixed, Refined learns through the model; write IWAE"):
         ReweightedEM(vae, k=4)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_prior_of_posteriors_learns_by_its_pseudo_inputs_alone(nested: bool) -> None:
+    """Beside a VampPrior φ is in log p(z) too: its gradient is Σ w̃ ∇ log q(z|x) all the same, and the pseudo-inputs' is
+    Σ w̃ ∇ log p(z); to 1e-12, within a chain too."""
+    shape, gaussian = Size((3,)), partial(posteriors.Gaussian, network=affine)
+    vamp = partial(VampPrior, components=3, mean=0.5, std=0.3)
+    q = ChainPosterior(4, shape, gaussian, gaussian, affine) if nested else gaussian(4, shape)
+    prior = ChainPrior(4, vamp, gaussian) if nested else vamp(4)
+    model = VAE(prior, Bernoulli(4, shape, affine), q)
+    x, phi, theta = torch.bernoulli(torch.full((4, 3), 0.5)), list(q.parameters()), list(prior.parameters())
+    torch.manual_seed(1)
+    found = torch.autograd.grad(ReweightedEM(model, k=5)(x, t)[0].sum(), phi + theta)
+    torch.manual_seed(1)
+    z = model.posterior(x).sample(Size((5,)))
+    log_q, log_joint = model.posterior(x).log_prob(z), model.log_joint(x, z)
+    weights = (log_joint - log_q).softmax(0).detach()
+    expected = [
+        *torch.autograd.grad((weights * log_q).sum(), phi),
+        *torch.autograd.grad((weights * log_joint).sum(), theta, retain_graph=True),
+    ]
+    for a, b in zip(found, expected, strict=True):
+        assert_equal(a, b, 1e-12)
+    leak = torch.autograd.grad((weights * log_joint).sum(), phi, allow_unused=True)
+    assert max(float(v.abs().max()) for v in leak if v is not None) > 1e-3

@@ -10,7 +10,7 @@ from laws.numerics import adam, assert_equal, assert_mean
 from laws.parts import affine, vae
 from laws.ppca import PPCA
 from uncollapse.data import from_arrays
-from uncollapse.distributions import HMC, FixedSigma, Normal, OptimalSigma, likelihoods, posteriors
+from uncollapse.distributions import HMC, Bernoulli, FixedSigma, Normal, OptimalSigma, VampPrior, likelihoods, posteriors
 from uncollapse.learning import Procedure
 from uncollapse.networks import Bias
 from uncollapse.training import Training, TrainingError, fit
@@ -122,3 +122,23 @@ def test_what_makes_no_sense_is_refused() -> None:
         MonteCarloEM(ELBO(vae("Uniform", posterior="LogitNormal")))
     with pytest.raises(ValueError, match="at least 0 transitions, came -1"):
         MonteCarloEM(ELBO(vae()), transitions=-1)
+
+
+def test_a_prior_of_posteriors_hands_the_encoder_nothing() -> None:
+    """Beside a VampPrior φ is in log p(z) too. One step: the encoder's gradient is the ELBO's, the pseudo-inputs' and the
+    decoder's that of log p(x, z_T); to 1e-12."""
+    model = VAE(
+        VampPrior(2, 3, mean=0.5, std=0.3), Bernoulli(2, Size((3,)), affine), posteriors.Gaussian(2, Size((3,)), affine)
+    )
+    x, found = torch.bernoulli(torch.full((8, 3), 0.5)), []
+    phi, theta = list(model.posterior.parameters()), [model.prior.pseudo_inputs, *model.likelihood.parameters()]
+    procedure = MonteCarloEM(ELBO(model), sampler, transitions=2)
+    procedure.connect(lambda module: module, lambda moved: lambda loss: found.extend(torch.autograd.grad(loss, phi + theta)))
+    torch.manual_seed(1)
+    procedure.step(x, t)
+    torch.manual_seed(1)
+    z, _ = MonteCarloEM(ELBO(model), sampler, transitions=2).settled(x)
+    elbo, log_joint = ELBO(model)(x, t)[0].mean(), model.log_joint(x, z).mean()
+    expected = [*torch.autograd.grad(elbo, phi), *torch.autograd.grad(log_joint, theta)]
+    for a, b in zip(found, expected, strict=True):
+        assert_equal(a, -b, 1e-12)

@@ -31,7 +31,7 @@ from uncollapse.distributions import (
     posteriors,
 )
 from uncollapse.distributions.densities import DiagonalNormal
-from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture
+from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture, SqueezedMixture
 from uncollapse.evaluation import log_likelihood
 from uncollapse.networks import BatchNormMLP, RecurrentEncoder
 from uncollapse.training import Training, fit
@@ -145,7 +145,8 @@ def test_it_is_the_mean_of_its_posteriors(posterior: str) -> None:
     """p(z) = 1/K Σ_k q(z|u_k), term by term, for families with and without the matrix form."""
     model = vamp(posterior)
     p, q = model.prior(), model.posterior(model.prior.pseudo_inputs.clamp(0, 1))
-    assert type(p) is (DiagonalMixture if posterior == "Gaussian" else FamilyMixture)
+    kinds = {"Gaussian": DiagonalMixture, "LogitNormal": SqueezedMixture}
+    assert type(p) is kinds.get(posterior, FamilyMixture)
     z = p.sample(Size((6,)))
     by_hand = torch.stack([q.log_prob(row).exp().mean().log() for row in z])
     assert_equal(p.log_prob(z), by_hand)
@@ -276,6 +277,15 @@ def test_they_start_at_given_observations() -> None:
         prior.start_from(rows[:4])
     with pytest.raises(ValueError, match=r"from 0 to 1, the data from .* write the data's --prior.low"):
         prior.start_from(rows + 1)
+
+
+def test_starting_points_stay_within_the_data_s_range() -> None:
+    """Rows at both ends, with noise that takes half of them out of it: the pseudo-inputs are clamped, and differ inside."""
+    prior = VampPrior(2, 40, mean=-0.5, std=0.5, low=-1.0, high=2.0)
+    VAE(prior, likelihoods.Gaussian(2, SHAPE, affine), POSTERIORS["Gaussian"](2, SHAPE))
+    prior.start_from(torch.cat((torch.full((20, 3), -1.0), torch.full((20, 3), 2.0))))
+    u = prior.pseudo_inputs.detach()
+    assert u.min() == -1 and u.max() == 2 and ((u > -1) & (u < 2)).double().mean() > 0.2
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -3,8 +3,8 @@
 from uncollapse.distributions import flows, likelihoods, posteriors, priors
 from uncollapse.distributions.chain import Chain, ChainPosterior, ChainPrior, block_terms
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
-from uncollapse.distributions.draws import draw
-from uncollapse.distributions.fields import bits_per_dim
+from uncollapse.distributions.draws import draw, draw_scored
+from uncollapse.distributions.fields import bits_per_dim, bits_per_token, perplexity
 from uncollapse.distributions.floored_posteriors import BatchNormalized, Committed
 from uncollapse.distributions.flow_priors import AutoregressivePrior, CouplingPrior, SplinePrior
 from uncollapse.distributions.generator import Generator
@@ -60,10 +60,13 @@ __all__ = [
     "Uniform",
     "VampPrior",
     "bits_per_dim",
+    "bits_per_token",
     "block_terms",
     "draw",
+    "draw_scored",
     "flows",
     "likelihoods",
+    "perplexity",
     "posteriors",
     "priors",
 ]

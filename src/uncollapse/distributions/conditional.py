@@ -101,6 +101,10 @@ class Likelihood(Part, Conditional):
                 f"{min(len(x), 100)} observations; write {self.instead}"
             )
 
+    def tokens(self, x: Tensor) -> Tensor | None:
+        """How many tokens each sequence has, its end among them: x [B, *shape] to [B]; None where data are no sequences."""
+        return None
+
     instead: ClassVar[str] = "--likelihood Gaussian for real numbers"
 
     def instead_of_shape(self, came: Size) -> str:

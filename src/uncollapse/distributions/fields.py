@@ -9,7 +9,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from uncollapse import noise
-from uncollapse.distributions.densities import LOG_2PI, Unvalidated
+from uncollapse.distributions.densities import LOG_2PI, Unvalidated, wide
 from uncollapse.distributions.sigmas import Sigma
 
 
@@ -32,7 +32,7 @@ class BernoulliField(Field):
     """Bernoulli variables by their logits [..., *event]; values 0 or 1."""
 
     def __init__(self, logits: Tensor, event: Size):
-        self.logits = logits
+        self.logits = wide(logits)
         super().__init__(logits, event)
 
     @property
@@ -83,7 +83,7 @@ class NormalField(Field):
     has_rsample = True
 
     def __init__(self, mean: Tensor, sigma: Sigma, event: Size):
-        self.loc, self.sigma = mean, sigma
+        self.loc, self.sigma = wide(mean), sigma
         super().__init__(mean, event)
 
     @property
@@ -120,13 +120,16 @@ class LogisticField(Field):
     """
 
     def __init__(self, loc: Tensor, log_scale: Tensor, levels: int, event: Size):
-        self.loc, self.log_scale, self.levels = loc, log_scale, levels
+        self.loc, self.log_scale, self.levels = wide(loc), wide(log_scale), levels
         super().__init__(loc, event)
 
     @property
     def mean(self) -> Tensor:
-        """The location within [0, 1] (the mean of the logistic before rounding)."""
-        return self.loc.clamp(0, 1)
+        """The mean of the masses, by Σ_k P(X ≥ k / (n - 1)) / (n - 1): one sigmoid for each level but the first."""
+        total, precision = torch.zeros_like(self.loc), torch.exp(-self.log_scale)
+        for k in range(1, self.levels):
+            total = total + torch.sigmoid((self.loc - (k - 0.5) / (self.levels - 1)) * precision)
+        return total / (self.levels - 1)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
@@ -150,16 +153,15 @@ class LevelsField(Field):
 
     def __init__(self, logits: Tensor, event: Size):
         self.axis = logits.dim() - len(event) - 1
-        self.log_p = logits.log_softmax(self.axis)
+        self.log_p = wide(logits).log_softmax(self.axis)
         self.levels = logits.shape[self.axis]
         super().__init__(self.log_p.select(self.axis, 0), event)
 
     @property
     def mean(self) -> Tensor:
         grid = torch.linspace(0, 1, self.levels, dtype=self.log_p.dtype, device=self.log_p.device)
-        return torch.einsum("...kd,k->...d", self.log_p.exp().flatten(self.axis + 1), grid).reshape(
-            *self.batch_shape, *self.event_shape
-        )
+        mass = self.log_p.exp().movedim(self.axis, -1)
+        return (mass * grid).sum(-1)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
@@ -187,3 +189,34 @@ def bits_per_dim(nll: float, dimensions: int, dequantized: int | None = None) ->
         1.0
     """
     return nll / (dimensions * math.log(2)) + (math.log2(dequantized) if dequantized else 0.0)
+
+
+def bits_per_token(nll: float, tokens: float) -> float:
+    r"""Bits per token of sequences, :math:`\sum_i \mathrm{nll}_i / (\log 2 \sum_i T_i)`.
+
+    Args:
+        nll: Mean negative log-likelihood of a sequence, in nats.
+        tokens: Mean number of its tokens, the end included and padding left out.
+
+    References:
+        The average over all tokens of a corpus: Jurafsky and Martin, Speech and Language Processing, chapter 3.
+
+    Example:
+        >>> round(bits_per_token(nll=5 * math.log(8), tokens=5.0), 4)
+        3.0
+    """
+    return nll / (tokens * math.log(2))
+
+
+def perplexity(nll: float, tokens: float) -> float:
+    r"""Perplexity of sequences, :math:`\exp(\sum_i \mathrm{nll}_i / \sum_i T_i)`: as hard as to guess among so many tokens.
+
+    Args:
+        nll: Mean negative log-likelihood of a sequence, in nats.
+        tokens: Mean number of its tokens, the end included and padding left out.
+
+    Example:
+        >>> round(perplexity(nll=5 * math.log(8), tokens=5.0), 4)
+        8.0
+    """
+    return float(torch.tensor(nll / tokens, dtype=torch.double).exp())

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from scipy.special import lambertw
 from torch import Size, Tensor, nn
 
+from uncollapse.distributions.densities import wide
 from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.networks import Factory
 from uncollapse.processes import gathered
@@ -29,8 +30,9 @@ class BatchNormalized(Gaussian):
     global batch, and a learned shift b. The floor holds for every batch whose :math:`m_j` differ (have a variance of 1e-8 or
     more).
 
-    In `train()` the statistics are the batch's, and their running averages are kept and saved; in `eval()` those are used, so
-    that a code depends on its own observation alone, and the floor holds on average over data like those of the training.
+    In `train()` the statistics are the batch's, and running averages of its mean and unbiased variance are kept and saved; in
+    `eval()` those are used, so that a code depends on its own observation alone, and the floor holds on average over data like
+    those of the training.
 
     Args:
         features: Size L of the latent.
@@ -71,15 +73,16 @@ class BatchNormalized(Gaussian):
         self.register_buffer("seen", torch.zeros(()))
 
     def encode(self, x: Tensor) -> Tensor:
-        m, log_sigma = self.network(x).chunk(2, dim=-1)
+        m, log_sigma = wide(self.network(x)).chunk(2, dim=-1)
         mean, variance = self._moments(m) if self.training else (self.running_mean, self.running_variance)
         mu = self.gamma * (m - mean) * variance.clamp_min(SMALLEST).rsqrt() + self.shift
         return torch.cat((mu, log_sigma), -1)
 
     def _moments(self, m: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance [L] of the global batch."""
-        variance, mean = torch.var_mean(gathered(m), 0, correction=0)
-        self._follow(mean.detach(), variance.detach())
+        m = gathered(m)
+        variance, mean = torch.var_mean(m, 0, correction=0)
+        self._follow(mean.detach(), variance.detach() * (len(m) / max(1, len(m) - 1)))
         return mean, variance
 
     @torch.no_grad()
@@ -145,7 +148,7 @@ class Committed(Gaussian):
         self.larger = -0.5 * (self.charge + float(lambertw(inner, -1).real))  # log σ_u
 
     def encode(self, x: Tensor) -> Tensor:
-        m, s = self.network(x).chunk(2, dim=-1)
+        m, s = wide(self.network(x)).chunk(2, dim=-1)
         if not self.by_mean:
             return torch.cat((m, self.smaller - F.softplus(-s)), -1)
         low, high = math.exp(self.smaller), math.exp(self.larger)

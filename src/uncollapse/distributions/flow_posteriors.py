@@ -8,7 +8,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from uncollapse.distributions.conditional import Posterior
-from uncollapse.distributions.densities import DiagonalNormal
+from uncollapse.distributions.densities import DiagonalNormal, wide
 from uncollapse.distributions.flows import Planar, Transformed, Transforms
 from uncollapse.networks import Factory
 
@@ -62,7 +62,7 @@ class Flow(Posterior):
         return self.network(x)
 
     def at(self, parameters: Tensor) -> Distribution:
-        mu, log_sigma, c = parameters.split([self.features, self.features, self.transform.context], -1)
+        mu, log_sigma, c = wide(parameters).split([self.features, self.features, self.transform.context], -1)
         return Transformed(DiagonalNormal(mu, log_sigma), self.transform(c), self.transform.pairwise)
 
     def widen(self, parameters: Tensor, factor: float) -> Tensor:

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from zuko.distributions import NormalizingFlow
 from zuko.flows import MAF, NICE, NSF, Flow
 
 from uncollapse.distributions.conditional import Prior
 from uncollapse.distributions.densities import StandardNormal
+from uncollapse.distributions.flows import Transformed
 
 
 class FlowPrior(Prior, ABC):
@@ -30,7 +30,7 @@ class FlowPrior(Prior, ABC):
         self.register_buffer("like", torch.zeros(()), persistent=False)
 
     def forward(self, c: Any = None) -> Distribution:
-        return NormalizingFlow(self.transform(c), StandardNormal(self.features, self.like))
+        return Transformed(StandardNormal(self.features, self.like), self.transform(c).inv)
 
 
 class CouplingPrior(FlowPrior):

@@ -15,7 +15,7 @@ from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import ComposedTransform, DependentTransform, IdentityTransform, MonotonicRQSTransform
 
 from uncollapse.distributions.bijections import START, PlanarMap, RadialMap
-from uncollapse.distributions.densities import Unvalidated
+from uncollapse.distributions.densities import Unvalidated, wide, without_autocast
 from uncollapse.parts import Part
 
 
@@ -26,6 +26,8 @@ class Transformed(Unvalidated):
         base: q₀, batch shape [B], event shape [L].
         f: From z₀ to z, a transform with zuko's `call_and_ladj`.
         pairwise: Whether the density of z that were drawn elsewhere is cheap enough for all pairs of observations.
+
+    No autocast lowers what the maps compute: their log-determinants are sums over many small terms.
     """
 
     support = constraints.independent(constraints.real, 1)
@@ -36,17 +38,22 @@ class Transformed(Unvalidated):
         self.base, self.f, self.pairwise = base, f, pairwise
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        return self.f(self.base.rsample(sample_shape))
+        start = self.base.rsample(sample_shape)
+        with without_autocast(start):
+            z: Tensor = self.f(start)
+        return z
 
     def rsample_and_log_prob(self, sample_shape: Any = torch.Size()) -> tuple[Tensor, Tensor]:
         """Draws and their log density, by way of z₀: nothing is inverted."""
         start = self.base.rsample(sample_shape)
-        z, ladj = self.f.call_and_ladj(start)
+        with without_autocast(start):
+            z, ladj = self.f.call_and_ladj(start)
         return z, self.base.log_prob(start) - ladj
 
     def log_prob(self, value: Tensor) -> Tensor:
-        value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
-        start, ladj = self.f.inv.call_and_ladj(value)
+        value = wide(value).expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
+        with without_autocast(value):
+            start, ladj = self.f.inv.call_and_ladj(value)
         return self.base.log_prob(start) + ladj
 
 

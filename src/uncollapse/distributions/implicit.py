@@ -9,7 +9,7 @@ from torch.distributions import Distribution, constraints
 
 from uncollapse import noise
 from uncollapse.distributions.conditional import Density, Posterior
-from uncollapse.distributions.densities import Unvalidated
+from uncollapse.distributions.densities import Unvalidated, wide
 from uncollapse.networks import MLP, Factory
 
 
@@ -22,11 +22,11 @@ class Pushed(Unvalidated):
 
     def __init__(self, g: Callable[[Tensor], Tensor], like: Tensor, features: int, noise_features: int):
         super().__init__(like.shape[:-1], Size((features,)))
-        self.g, self.like, self.noise_features = g, like, noise_features
+        self.g, self.like, self.noise_features = g, wide(like), noise_features
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         shape = Size((*sample_shape, *self.batch_shape, self.noise_features))
-        return self.g(noise.normal(shape, self.like))
+        return wide(self.g(noise.normal(shape, self.like)))
 
     def log_prob(self, value: Tensor) -> NoReturn:
         raise NotImplementedError(

@@ -7,6 +7,7 @@ from torch import Size
 from torch.distributions import Distribution
 
 from uncollapse.distributions.conditional import Likelihood
+from uncollapse.distributions.densities import wide
 from uncollapse.distributions.fields import BernoulliField, LevelsField, LogisticField, NormalField
 from uncollapse.distributions.pixelcnn import PixelCNN as PixelCNN
 from uncollapse.distributions.recurrent import Recurrent as Recurrent
@@ -106,7 +107,7 @@ class DiscretizedLogistic(Likelihood):
         self.levels: int = levels
 
     def forward(self, c: Any = None) -> Distribution:
-        loc, log_scale = self.network(c).unbind(-1 - len(self.shape))
+        loc, log_scale = wide(self.network(c)).unbind(-1 - len(self.shape))
         return LogisticField(loc + 0.5, (log_scale - 2.0).clamp(-7.0, 7.0), self.levels, self.shape)
 
 

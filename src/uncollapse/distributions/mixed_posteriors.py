@@ -11,7 +11,7 @@ from torch.distributions import Transform as Bijection
 
 from uncollapse import noise
 from uncollapse.distributions.conditional import Density, Posterior
-from uncollapse.distributions.densities import DiagonalNormal, Unvalidated
+from uncollapse.distributions.densities import DiagonalNormal, Unvalidated, wide, without_autocast
 from uncollapse.distributions.flows import Planar, Transforms
 from uncollapse.networks import MLP, Factory
 
@@ -45,7 +45,8 @@ class HierarchicalNormal(Mixed):
 
     def rsample_and_log_prob(self, sample_shape: Any = torch.Size()) -> tuple[Tensor, Tensor]:
         u = self.start.rsample(sample_shape)
-        given = DiagonalNormal(*self.f(u).chunk(2, -1))
+        with without_autocast(u):
+            given = DiagonalNormal(*self.f(u).chunk(2, -1))
         z = given.rsample()
         return z, given.log_prob(z) + self.start.log_prob(u) - self.infer(z).log_prob(u)
 
@@ -115,7 +116,7 @@ class Hierarchical(Posterior):
         return self.network(x)
 
     def at(self, parameters: Tensor) -> Distribution:
-        mu, log_sigma, h, c = parameters.split(self._sizes(), -1)
+        mu, log_sigma, h, c = wide(parameters).split(self._sizes(), -1)
         log_sigma = log_sigma + math.log(self.spread)
 
         def infer(z: Tensor) -> DiagonalNormal:
@@ -137,7 +138,7 @@ class SemiImplicitNormal(Mixed):
 
     def __init__(self, loc: Tensor, log_scale: Tensor, g: Callable[[Tensor], Tensor], size: int, j: int):
         super().__init__(loc.shape[:-1], loc.shape[-1:])
-        self.loc, self.log_scale, self.g, self.size, self.j = loc, log_scale, g, size, j
+        self.loc, self.log_scale, self.g, self.size, self.j = wide(loc), wide(log_scale), g, size, j
 
     def psi(self, sample_shape: Size) -> Tensor:
         """Draws of ψ."""

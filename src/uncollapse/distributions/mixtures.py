@@ -8,7 +8,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
 from uncollapse import noise
-from uncollapse.distributions.densities import LOG_2PI, Unvalidated
+from uncollapse.distributions.densities import LOG_2PI, Squeezed, Unvalidated, squeezed_mean, wide
 
 
 class DiagonalMixture(Unvalidated):
@@ -29,7 +29,7 @@ class DiagonalMixture(Unvalidated):
 
     def __init__(self, logits: Tensor, loc: Tensor, log_scale: Tensor):
         super().__init__(Size(), loc.shape[-1:])
-        self.log_weights, self.loc, self.log_scale = logits.log_softmax(-1), loc, log_scale
+        self.log_weights, self.loc, self.log_scale = wide(logits).log_softmax(-1), wide(loc), wide(log_scale)
         self.has_rsample = not logits.requires_grad
         self.wide = loc.device.type != "mps"
         if self.wide:
@@ -76,6 +76,19 @@ class DiagonalMixture(Unvalidated):
         chosen = choose(self.log_weights, shape[:-1])
         eps = noise.normal(shape, self.loc, batch=-2 if len(shape) > 1 else -1)
         return torch.addcmul(self.loc[chosen], eps, self.log_scale[chosen].exp())
+
+
+class SqueezedMixture(Squeezed):
+    """A mixture of logit-normals on one interval: logits [C], loc and log_scale [C, L] of the Gaussians that are squeezed."""
+
+    def __init__(self, logits: Tensor, loc: Tensor, log_scale: Tensor, low: float, high: float):
+        self.mixture = DiagonalMixture(logits, loc, log_scale)
+        super().__init__(self.mixture, low, high)
+
+    @property
+    def mean(self) -> Tensor:
+        means = squeezed_mean(self.mixture.loc, self.mixture.log_scale, self.low, self.high)
+        return (self.mixture.log_weights.exp().unsqueeze(-1) * means).sum(0)
 
 
 class FamilyMixture(Unvalidated):

@@ -11,7 +11,7 @@ from torch.distributions import Distribution, constraints
 
 from uncollapse.distributions.ascending import Ascending
 from uncollapse.distributions.conditional import Posterior
-from uncollapse.distributions.densities import CholeskyNormal, DiagonalNormal, SqueezedNormal
+from uncollapse.distributions.densities import CholeskyNormal, DiagonalNormal, SqueezedNormal, wide
 from uncollapse.distributions.draws import draw
 from uncollapse.distributions.flow_posteriors import Flow as Flow
 from uncollapse.distributions.implicit import Implicit as Implicit
@@ -96,7 +96,7 @@ class FullGaussian(Posterior):
         return self.network(x)
 
     def at(self, parameters: Tensor) -> Distribution:
-        mu, diagonal, rest = parameters.split([self.features, self.features, self.below.shape[1]], dim=-1)
+        mu, diagonal, rest = wide(parameters).split([self.features, self.features, self.below.shape[1]], dim=-1)
         scale = torch.diag_embed(F.softplus(diagonal) + 1e-6)
         scale[..., self.below[0], self.below[1]] = rest
         return CholeskyNormal(mu, scale)

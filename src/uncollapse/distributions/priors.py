@@ -10,7 +10,7 @@ from torch.distributions import Uniform as TorchUniform
 
 from uncollapse import noise
 from uncollapse.distributions.conditional import Prior
-from uncollapse.distributions.densities import StandardNormal
+from uncollapse.distributions.densities import StandardNormal, inside
 from uncollapse.distributions.mixtures import DiagonalMixture
 
 
@@ -40,11 +40,16 @@ class Normal(Prior):
 
 
 class _Box(TorchUniform):
-    """Uniform on a box, its noise drawn by global row."""
+    """Uniform on a box, its noise drawn by global row; no draw rounds to an end, where a density is none."""
+
+    def __init__(self, low: Tensor, high: Tensor, ends: tuple[float, float]):
+        super().__init__(low, high, validate_args=False)
+        self.ends = ends
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         shape = self._extended_shape(sample_shape)
-        return self.low + (self.high - self.low) * noise.uniform(shape, self.low, batch=-2 if len(shape) > 1 else -1)
+        z = self.low + (self.high - self.low) * noise.uniform(shape, self.low, batch=-2 if len(shape) > 1 else -1)
+        return z.clamp(*self.ends)
 
 
 class Uniform(Prior):
@@ -74,10 +79,11 @@ class Uniform(Prior):
             raise ValueError(f"expected low < high, came low={low}, high={high}")
         self.register_buffer("low", torch.full((features,), low), persistent=False)
         self.register_buffer("high", torch.full((features,), high), persistent=False)
-        self.support = constraints.interval(low, high)
+        self.interval, self.support = (low, high), constraints.interval(low, high)
 
     def forward(self, c: Any = None) -> Distribution:
-        return Independent(_Box(self.low, self.high, validate_args=False), 1, validate_args=False)
+        ends = inside(*self.interval, self.low)
+        return Independent(_Box(self.low, self.high, ends), 1, validate_args=False)
 
 
 class Mixture(Prior):

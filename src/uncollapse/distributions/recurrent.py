@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from uncollapse import noise
 from uncollapse.distributions.conditional import Likelihood
-from uncollapse.distributions.densities import Unvalidated
+from uncollapse.distributions.densities import Unvalidated, wide
 from uncollapse.distributions.fields import Field
 from uncollapse.networks.recurrent import END, RecurrentDecoder, numbers
 
@@ -92,6 +92,17 @@ class Recurrent(Likelihood):
             return f"shorten them, or train with --data.length {theirs - 1} for sentences of so many words and the end"
         return super().instead_of_shape(came)
 
+    def tokens(self, x: Tensor) -> Tensor:
+        """The tokens of each sequence up to its end, which counts; what fills the rest does not.
+
+        Example:
+            >>> p = Recurrent(2, Size((4,)), levels=3, hidden=4, embedding=3)
+            >>> p.tokens(torch.tensor([[1.0, 0.5, 0, 0], [0, 0, 0, 0], [0.5, 0.5, 0.5, 0.5]])).tolist()
+            [3, 1, 4]
+        """
+        k = numbers(x, self.levels).flatten(1)
+        return _counts(k).sum(-1) if self.ends else torch.full_like(k[:, 0], k.shape[1])
+
     def check(self, x: Tensor) -> None:
         """Refuse data that this likelihood gives no density to, tokens after an end among them."""
         super().check(x)
@@ -115,11 +126,10 @@ class SequenceField(Field):
         k = numbers(value, self.levels).flatten(-n).expand(*batch, -1)
         z = self.z.expand(*batch, -1)
         logits = self.decoder(self.shown(k).reshape(-1, k.shape[-1]), z.reshape(-1, z.shape[-1]))
-        log_p = -F.cross_entropy(logits.flatten(0, 1), k.flatten(), reduction="none").reshape(k.shape)
+        log_p = -F.cross_entropy(wide(logits).flatten(0, 1), k.flatten(), reduction="none").reshape(k.shape)
         if not self.ends:
             return log_p.sum(-1)
-        alive = F.pad((k != END)[..., :-1].cummin(-1).values, (1, 0), value=True)
-        return torch.where(alive, log_p, 0.0).sum(-1).masked_fill(~_ended_well(k), -torch.inf)
+        return torch.where(_counts(k), log_p, 0.0).sum(-1).masked_fill(~_ended_well(k), -torch.inf)
 
     def shown(self, k: Tensor) -> Tensor:
         """The token before each place, `start` at the first, a share of the others blanked: [..., T]."""
@@ -143,6 +153,11 @@ class SequenceField(Field):
             found[:, t] = k.to(u) / (self.levels - 1)
             ended = ended | (k == END) if self.ends else ended
         return found.reshape(shape)
+
+
+def _counts(k: Tensor) -> Tensor:
+    """Which tokens are of the sequence, its end among them: [..., T]."""
+    return F.pad((k != END)[..., :-1].cummin(-1).values, (1, 0), value=True)
 
 
 def _ended_well(k: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -9,6 +11,8 @@ from torch import Size, Tensor, nn
 
 from uncollapse.parts import Part
 from uncollapse.processes import gathered
+
+SMALLEST = 1e-12  # variance of a likelihood whose means are the data themselves
 
 
 class Sigma(Part, nn.Module, ABC):
@@ -81,8 +85,10 @@ class OptimalSigma(Sigma):
 
     .. math:: \hat\sigma^2 = \frac{1}{B D} \sum_{b,d} (x_{bd} - \mu_{bd})^2
 
-    With it the mean log-likelihood of a batch is :math:`-\tfrac D2 \log (2 \pi e \hat\sigma^2)`. A running average of the
-    training batches is kept and saved; in `eval()` that average is used and no data are looked at to set it.
+    With it the mean log-likelihood of a batch is :math:`-\tfrac D2 \log (2 \pi e \hat\sigma^2)`. In `eval()` a frozen value is
+    used, saved with the weights, and no data that are scored set it. A training measures it: before each validation it becomes
+    the mean squared error of the weights that are validated and kept, over training data (`measured`). Outside of `fit` it is a
+    running average over the training's batches, which lags behind weights that still improve.
 
     Args:
         shape: Shape of one observation.
@@ -110,14 +116,43 @@ class OptimalSigma(Sigma):
         self.momentum = momentum
         self.register_buffer("variance", torch.ones(()))
         self.register_buffer("seen", torch.zeros(()))
+        self.errors: list[tuple[Tensor, int]] | None = None  # sums of squares of what is measured, and of how many numbers
 
     def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
         if not self.training or x is None:
             return 0.5 * self.variance.log()
         rows = (x - mean).square().flatten(-len(self.shape)).mean(-1) if self.shape else (x - mean).square()
-        mse = gathered(rows, -1).mean().clamp_min(1e-12)
+        rows = gathered(rows, -1)
+        if self.errors is not None:
+            self.errors.append((rows.detach().double().sum(), rows.numel()))
+            return 0.5 * self.variance.log()
+        mse = rows.mean().clamp_min(SMALLEST)
         self._follow(mse.detach())
         return 0.5 * mse.log()
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        r"""Within it the squared errors of all that is scored are collected; after it their mean is :math:`\hat\sigma^2`.
+
+        What is not finite, or nothing at all, leaves the value as it was.
+
+        Example:
+            >>> sigma = OptimalSigma(Size((4,))).eval()
+            >>> with sigma.measured():
+            ...     before = sigma(torch.zeros(3, 4), torch.full((3, 4), 2.0))
+            >>> float(before.exp()), float(sigma(torch.zeros(4)).exp())
+            (1.0, 2.0)
+        """
+        self.errors, training = [], self.training
+        self.train()  # and out of it where something holds the model still, such as an ascent or a chain
+        try:
+            yield
+            if self.errors:
+                mse = torch.stack([total for total, _ in self.errors]).sum() / sum(n for _, n in self.errors)
+                self.variance.copy_(torch.where(mse.isfinite(), mse.clamp_min(SMALLEST), self.variance))
+        finally:
+            self.errors = None
+            self.train(training)
 
     @torch.no_grad()
     def _follow(self, mse: Tensor) -> None:

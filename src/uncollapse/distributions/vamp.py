@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
-from uncollapse.distributions.densities import DiagonalNormal
+from uncollapse.distributions.densities import DiagonalNormal, SqueezedNormal
 from uncollapse.distributions.floored_posteriors import BatchNormalized
-from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture
+from uncollapse.distributions.mixtures import DiagonalMixture, FamilyMixture, SqueezedMixture
 from uncollapse.networks import Network
 from uncollapse.networks.batchnorm import BatchNorm
 
@@ -160,6 +160,8 @@ class VampPrior(Prior):
         q = posterior.at(parameters)
         if type(q) is DiagonalNormal:
             return DiagonalMixture(q.loc.new_zeros(self.components), q.loc, q.log_scale)
+        if type(q) is SqueezedNormal:
+            return SqueezedMixture(q.loc.new_zeros(self.components), q.loc, q.log_scale, q.low, q.high)
         return FamilyMixture(posterior.at, parameters, posterior.support)
 
 

@@ -25,7 +25,9 @@ def evaluate(
     recipe: str = "vae",
     each: bool = False,
 ) -> dict[str, Any]:
-    """Held-out log-likelihood with its standard error, ELBO, bits/dim and the diagnosis, by the names of summary.json.
+    """Held-out log-likelihood with its standard error, ELBO, bits and the diagnosis, by the names of summary.json.
+
+    Bits are per dimension of discrete data, `bits_per_dim`; of sequences per token, `bits_per_token`, with their `perplexity`.
 
     Args:
         model: What to evaluate.

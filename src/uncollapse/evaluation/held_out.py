@@ -8,9 +8,10 @@ from torch import Tensor
 
 from uncollapse import noise
 from uncollapse.data import Data
-from uncollapse.distributions import LatentVariableModel, bits_per_dim
+from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket
 from uncollapse.evaluation.annealing import SHORT, Annealing
+from uncollapse.evaluation.likelihood import code_lengths
 from uncollapse.evaluation.located import NEWTON, SEEKING, located_likelihood
 from uncollapse.evaluation.observation import CHAINS, STEPS, choose_noise, observed
 from uncollapse.evaluation.paths import admit
@@ -71,8 +72,10 @@ def evaluate_annealed(
     seen, told = _with_density(model, data, start, observation_noise, seed)
     x = _images(model, data, split, examples, seed)
     found = told | _of_images(ais(seen, x, chains, annealing, start, seed=seed))
-    discrete = seen.likelihood.levels is not None or data.dequantized is not None
-    found["bits_per_dim"] = bits_per_dim(-found["ais"], data.shape.numel(), data.dequantized) if discrete else None
+    tokens = seen.likelihood.tokens(x)
+    found |= code_lengths(
+        -found["ais"], seen.likelihood, data.dequantized, None if tokens is None else float(tokens.double().mean())
+    )
     if simulated is not None:
         found |= _of_bracket(bracket(seen, simulated, chains, annealing, start, seed=seed))
     settings = {"chains": chains, "temperatures": annealing.temperatures, "density_of": density_of(seen, data)}

@@ -12,7 +12,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.distributions import LatentVariableModel, bits_per_dim, draw
+from uncollapse.distributions import LatentVariableModel, Likelihood, bits_per_dim, bits_per_token, draw_scored, perplexity
 from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.proposals import FromPosterior, Matched, Proposal, Widened, natural
 from uncollapse.memory import keep_pages
@@ -33,7 +33,9 @@ class HeldOut:
     effective_sample_size: float  # (Σ w)² / Σ w², of at most K
     n_importance_samples: int
     n_examples: int
-    bits_per_dim: float | None  # of discrete or dequantised data
+    bits_per_dim: float | None  # of discrete or dequantised data that are no sequences
+    bits_per_token: float | None  # of sequences of tokens: over all of them, ends counted and padding not
+    perplexity: float | None  # of the same, 2 to the bits per token
     proposal: str
     log_likelihoods: Tensor = field(repr=False, compare=False)  # log p(x) of each, [N] float64
 
@@ -130,23 +132,25 @@ class _Sampler:
         keep_pages()
 
     def estimates(self, batch: Tensor) -> Tensor:
-        """log p(x), ESS, ELBO and KL of a batch [B, *shape], a block of it at a time: [4, B].
+        """log p(x), ESS, ELBO, KL and tokens of a batch [B, *shape], a block of it at a time: [5, B].
 
         They are written in place: small tensors that outlive the large ones around them would scatter over the heap, which then
         grows without end.
         """
-        found = torch.empty(4, len(batch), dtype=torch.double, device=self.like.device)
+        found = torch.full((5, len(batch)), torch.nan, dtype=torch.double, device=self.like.device)
         each = max(self.k, self.proposal.draws if isinstance(self.proposal, Matched) else 1)
         size = max(1, self.rows // each)
         for x, columns in zip(batch.split(self.rows), found.split(self.rows, 1), strict=True):
             x = self.model.admit(x)
+            if (tokens := self.model.likelihood.tokens(x)) is not None:
+                columns[4] = tokens
             parameters = self.model.posterior.encode(x)
             for block in zip(x.split(size), parameters.split(size), columns.split(size, 1), strict=True):
                 self.estimate(*block)
         return found
 
     def estimate(self, x: Tensor, parameters: Tensor, found: Tensor) -> None:
-        """Write log p(x), ESS, ELBO and KL of x [b, *shape], with b K ≤ rows or b = 1, to found [4, b]."""
+        """Write log p(x), ESS, ELBO and KL of x [b, *shape], with b K ≤ rows or b = 1, to found [5, b]."""
         sums = self.sums(x, self.proposal.at(self.model, parameters), self.k)
         own, k = sums, self.k
         if self.proposal != self.natural:
@@ -163,17 +167,16 @@ class _Sampler:
         return reduce(_Sums.plus, (self.draw(x, r, size) for size in sizes))
 
     def draw(self, x: Tensor, r: Distribution, n: int) -> _Sums:
-        z, log_r = draw(r, Size((n,) if r.batch_shape else (n, len(x))))
+        z, log_r, log_p = draw_scored(r, self.prior, Size((n,) if r.batch_shape else (n, len(x))))
         with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
             p = self.model.likelihood(z)
         fit = p.log_prob(x)
-        return _Sums.of((fit + self.prior.log_prob(z) - log_r).double(), fit.double())
+        return _Sums.of((fit + log_p - log_r).double(), fit.double())
 
 
 def _summary(found: Tensor, model: VAE, k: int, proposal: Proposal, dequantized: int | None) -> HeldOut:
-    log_p, ess, elbo, kl = found
-    n, nll, shape = len(log_p), -float(log_p.mean()), model.likelihood.shape
-    discrete = model.likelihood.levels is not None or dequantized is not None
+    log_p, ess, elbo, kl, tokens = found
+    n, nll = len(log_p), -float(log_p.mean())
     return HeldOut(
         nll=nll,
         nll_standard_error=float(log_p.std()) / math.sqrt(n) if n > 1 else None,
@@ -183,10 +186,26 @@ def _summary(found: Tensor, model: VAE, k: int, proposal: Proposal, dequantized:
         effective_sample_size=float(ess.mean()),
         n_importance_samples=k,
         n_examples=n,
-        bits_per_dim=bits_per_dim(nll, shape.numel(), dequantized) if discrete else None,
+        **code_lengths(nll, model.likelihood, dequantized, None if tokens.isnan().any() else float(tokens.mean())),
         proposal=repr(proposal),
         log_likelihoods=log_p,
     )
+
+
+def code_lengths(nll: float, likelihood: Likelihood, dequantized: int | None, tokens: float | None) -> dict[str, float | None]:
+    """A negative log-likelihood in the units of its kind of data: `bits_per_dim`, or `bits_per_token` and `perplexity`.
+
+    Args:
+        nll: Its mean over the observations, in nats.
+        likelihood: Whose.
+        dequantized: Levels that the data had before noise was added to them.
+        tokens: Mean number of tokens of a sequence, its end counted and padding not; None where the data are none.
+    """
+    if tokens is not None:
+        return {"bits_per_dim": None, "bits_per_token": bits_per_token(nll, tokens), "perplexity": perplexity(nll, tokens)}
+    discrete = likelihood.levels is not None or dequantized is not None
+    bits = bits_per_dim(nll, likelihood.shape.numel(), dequantized) if discrete else None
+    return {"bits_per_dim": bits, "bits_per_token": None, "perplexity": None}
 
 
 def _admit(model: VAE, k: int, budget: int | None, proposal: Proposal) -> None:

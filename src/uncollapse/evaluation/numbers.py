@@ -51,6 +51,12 @@ MEASURES = {
     "bits_per_dim": Quantity(
         "Bits per dimension", "bits/dim", "the negative log-likelihood by dimension of the data; lower is better"
     ),
+    "bits_per_token": Quantity(
+        "Bits per token", "bits/token", "the negative log-likelihood by token, the end counted and padding not; lower is better"
+    ),
+    "perplexity": Quantity(
+        "Perplexity", "", "how many tokens the next one is as hard to guess as; 2 to the bits per token, lower is better"
+    ),
     "elbo": Quantity("ELBO", "nats", "lower bound on log p(x) of one observation; higher is better", "ELBO"),
     "kl": Quantity(
         "KL(q(z|x) ‖ p(z))", "nats", "how far the posterior is from the prior: 0 is a code that is never used", "KL"

@@ -8,10 +8,13 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from uncollapse.distributions import Density, LatentVariableModel, draw
+from uncollapse.distributions.densities import Squeezed
 from uncollapse.distributions.mcmc import LogDensity, Point, transition
 from uncollapse.evaluation.annealing import Annealing
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Proposal, Widened
 from uncollapse.vae import VAE
+
+ROUNDED = 0.01  # largest share of latents at an end of their interval of which log q is told well enough: 0.05 nats a unit
 
 
 class Path:
@@ -155,6 +158,11 @@ def check(path: Path, z: Tensor) -> None:
         raise ValueError(no_density(f"{name} gives none")) from error
     if not attached:
         raise ValueError(no_density(f"{name} cuts its gradient off"))
+    if path.r is not path.prior and isinstance(path.r, Squeezed) and path.r.rounded(z) > ROUNDED:
+        raise ValueError(
+            f"chains start at q(z|x), of whose draws {path.r.rounded(z):.0%} round to an end of the interval ({path.r.low:g}, "
+            f"{path.r.high:g}), where log q(z|x) cannot be told; write FromPrior(), or take a model in float64"
+        )
     at, _ = path.look(z, 1.0)
     if not bool(at.log_density.isfinite().all() & at.gradient.isfinite().all()):
         raise ValueError(no_density(f"log p(x, z) with {name} or its gradient is not finite where chains start"))

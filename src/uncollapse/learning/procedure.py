@@ -31,6 +31,7 @@ class Procedure(Part, ABC):
 
     given: ClassVar[tuple[str, ...]] = ("objective",)
     plays: ClassVar[bool] = False  # whether it trains an objective's critic too
+    chains: ClassVar[bool] = False  # whether it learns from draws of the model's own posterior p(z|x), by Markov chains
 
     def __init__(self, objective: Objective):
         if not self.plays and getattr(objective, "critic", None) is not None:
@@ -104,6 +105,10 @@ class Procedure(Part, ABC):
                 sums[name] = sums.get(name, torch.zeros((), device=x.device)) + value.mean() * len(x)
             n += len(x)
         return {name: float(total) / n for name, total in sums.items()}
+
+    def measure(self, x: Tensor, t: Tensor) -> None:
+        """A training batch x [B, *shape] through all that estimates a likelihood's noise, by draws as in a step."""
+        self.objective.passes(x, t)
 
     def after_validation(self, values: dict[str, Any]) -> dict[str, Any]:
         """Called after each validation with its values and those of the diagnosis; returns what else to log."""

@@ -22,6 +22,17 @@ def numbers(x: Tensor, levels: int) -> Tensor:
     return (x * (levels - 1)).round().long().clamp(0, levels - 1)
 
 
+def run_cell(cell: nn.RNNBase, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    """The states of a cell along x [N, T, E], and the last. On a CPU in the type of its weights whatever autocast says: only
+    some processors have recurrent networks of half precision."""
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return cast(tuple[Tensor, Any], cell(x, state))
+    kind = next(cell.parameters()).dtype
+    with torch.autocast("cpu", enabled=False):
+        start = tuple(s.to(kind) for s in state) if isinstance(state, tuple) else None if state is None else state.to(kind)
+        return cast(tuple[Tensor, Any], cell(x.to(kind), start))
+
+
 class RecurrentEncoder(Network):
     r"""The state of a recurrent network when it has read a sequence to its end, and an affine map of it.
 
@@ -65,7 +76,7 @@ class RecurrentEncoder(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         k = numbers(x, self.levels).reshape(-1, prod(self.input))
-        states, _ = self.cell(self.embedding(k))
+        states, _ = run_cell(self.cell, self.embedding(k))
         state = states[:, -1]
         if self.ends:
             last = (k != END).cummin(1).values[:, :-1].sum(1)  # of the first end, or of the last token
@@ -134,7 +145,7 @@ class RecurrentDecoder(nn.Module):
         h, after = self.embedding(previous), []
         for i, (cell, state) in enumerate(zip(cast(list[nn.RNNBase], list(self.cells)), states, strict=True)):
             enters = i == 0 or self.skip is not None
-            h, state = cell(torch.cat((h, along), -1) if enters else h, state)
+            h, state = run_cell(cell, torch.cat((h, along), -1) if enters else h, state)
             after.append(state)
         logits = self.logits(h)
         return logits if self.skip is None else logits + self.skip(z).unsqueeze(1), after

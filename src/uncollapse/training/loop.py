@@ -21,7 +21,7 @@ from uncollapse.training.kept import Kept
 from uncollapse.training.log import Line, Log, Meter, Observer, plain
 from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
 from uncollapse.training.settings import Machine, Training
-from uncollapse.training.statistics import has_statistics, settled
+from uncollapse.training.statistics import has_statistics, measured, settled, sigmas
 from uncollapse.training.update import OptimizerFactory, Update
 
 EARLY, LOOKED = 4, 256  # in how many parts early looks cut the steps up to the first validation, and at how many observations
@@ -29,6 +29,7 @@ SOON = 50  # steps before which, and between which, none is worth its time
 START = 2**40 + 1  # the step of what is drawn before the first one
 PASSES = 50  # training batches by which averaged weights come to statistics of their own
 SETTLING = 2**40 + 2  # the step whose rows and noise these are
+MEASURED, MEASURING = 5000, 2**40 + 3  # training observations that an optimal sigma is of, and the step whose noise theirs is
 VALIDATION = 2**40  # the step whose noise every validation uses, so that two of them differ in the weights alone
 
 
@@ -84,6 +85,7 @@ class Loop:
             raise ValueError(f"expected {type(procedure).__name__}.connect to ask for an update; call update(parameters) in it")
         procedure.draw, procedure.autocast = self._further, self.accelerator.autocast
         self.settles = bool(training.ema) and has_statistics(procedure.objective)
+        self.measures = bool(sigmas(procedure.objective))
         self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
         self.log = Log(
             out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else []
@@ -180,6 +182,15 @@ class Loop:
         index = torch.randint(len(train), (self.batch,), device=train.device)
         return train.batch(index if self.rows is None else index[self.rows.start : self.rows.stop])
 
+    def _sample(self) -> Iterator[Tensor]:
+        """Batches of training observations, drawn at random and always the same ones; each process has its share of each."""
+        train = self.data.train
+        for index in train.some(MEASURED).split(self.batch):
+            if self.rows is None:
+                yield train.batch(index)
+            elif len(index) == self.batch:
+                yield train.batch(index[self.rows.start : self.rows.stop])
+
     def _report(self) -> None:
         """A line of the log: here the device is waited for, and a run whose numbers broke is stopped."""
         values = self.meter.read(lambda means: self.accelerator.reduce(means, "mean"))
@@ -213,6 +224,9 @@ class Loop:
             if self.settles:
                 noise.seed_step(self.training.seed, SETTLING)
                 averaged.enter_context(settled(objective, (self._further() for _ in range(PASSES)), self.t))
+            if self.measures:
+                noise.seed_step(self.training.seed, MEASURING)
+                averaged.enter_context(measured(self.procedure, self._sample, self.t))
             averaged.enter_context(noise.sharing(None))
             noise.seed_step(self.training.seed, VALIDATION)
             yield self.data.valid

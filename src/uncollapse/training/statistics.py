@@ -1,12 +1,14 @@
-"""Running statistics of batch normalisation for weights that they were not gathered with."""
+"""What is estimated from training data for weights that it was not gathered with: running statistics, optimal sigmas."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from uncollapse.learning import Objective
+from uncollapse.distributions import OptimalSigma
+from uncollapse.distributions.ascending import Ascending
+from uncollapse.learning import Objective, Procedure
 
 PREFIX = "running_"  # torch's own name for what batch normalisation keeps, and ours
 
@@ -53,3 +55,41 @@ def settled(objective: Objective, batches: Iterable[Tensor], t: Tensor) -> Itera
     finally:
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
+
+
+def sigmas(module: nn.Module) -> list[OptimalSigma]:
+    """The standard deviations within a module that are estimated from data."""
+    return [part for part in module.modules() if isinstance(part, OptimalSigma)]
+
+
+@contextmanager
+def measured(procedure: Procedure, batches: Callable[[], Iterable[Tensor]], t: Tensor) -> Iterator[None]:
+    r"""Within it, each `OptimalSigma` is that of the weights as they stand, over training data, and afterwards what it was.
+
+    The model is in eval(), as where the value is used: no dropout, the statistics of batch normalisation as they are kept.
+    Where draws of z depend on sigma themselves, by an ascent or a chain, the first of two rounds is there to come near it.
+
+    Args:
+        procedure: Whose objective has the model.
+        batches: Gives the training observations, [B, *shape] each, for one round.
+        t: Step, a 0-d tensor.
+
+    References:
+        Rybkin, Daniilidis and Levine (2021), Simple and Effective VAE Training with Calibrated Decoders, equation 6.
+    """
+    found, training = sigmas(procedure.objective), procedure.objective.training
+    before = [sigma.variance.clone() for sigma in found]
+    procedure.objective.eval()
+    follows = procedure.chains or any(isinstance(part, Ascending) for part in procedure.objective.modules())
+    for _ in range(2 if follows else 1):
+        with torch.no_grad(), ExitStack() as measuring:
+            for sigma in found:
+                measuring.enter_context(sigma.measured())
+            for x in batches():
+                procedure.measure(x, t)
+    procedure.objective.train(training)
+    try:
+        yield
+    finally:
+        for sigma, value in zip(found, before, strict=True):
+            sigma.variance.copy_(value)

@@ -80,9 +80,12 @@ class InfoVAE(Bound):
         q = self.posterior(x, parameters)
         p = model.prior()
         units = kl_units(q, p)
-        z, log_q = self.scored_draws(q) if units is None else (self.draws(q), None)
+        if units is None:
+            z, log_q, log_p = self.scored_draws(q, p)
+            kl = self.over_draws(log_q - log_p)
+        else:
+            z, kl = self.draws(q), units.sum(-1)
         log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
-        kl = units.sum(-1) if units is not None else self.over_draws(log_q - p.log_prob(z))
         bound = log_likelihood - (1 - self.alpha) * kl
         logged = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
         weight = self.alpha + self.lam - 1

@@ -7,7 +7,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
-from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, Posterior, Prior, draw
+from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, Posterior, Prior, draw_scored
 
 
 class Terms(NamedTuple):
@@ -96,8 +96,8 @@ class VAE(LatentVariableModel):
             q: Where they come from: by default the posterior; or another member of its family, or the prior.
         """
         q = self.posterior(x) if q is None else q
-        z, log_q = draw(q, Size((k,)) if q.batch_shape else Size((k, len(x))))
-        return Terms(self.likelihood(z).log_prob(x), self.prior().log_prob(z), log_q, z)
+        z, log_q, log_p = draw_scored(q, self.prior(), Size((k,)) if q.batch_shape else Size((k, len(x))))
+        return Terms(self.likelihood(z).log_prob(x), log_p, log_q, z)
 
     def fit_aggregate(self, x: Tensor, components: int = 10) -> None:
         """Fit a Gaussian mixture to draws of the aggregated posterior, kept and saved with the model."""

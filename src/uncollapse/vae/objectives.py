@@ -8,7 +8,8 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from uncollapse.data import Data
-from uncollapse.distributions import BatchNormalized, Density, Posterior, VampPrior, block_terms, draw
+from uncollapse.distributions import BatchNormalized, Density, Posterior, VampPrior, block_terms, draw_scored
+from uncollapse.distributions.draws import Scored, score, start
 from uncollapse.divergences import kl_units
 from uncollapse.learning import Logged, Objective
 from uncollapse.processes import gathered
@@ -78,9 +79,9 @@ class Bound(OfVAE):
         """K draws [K, B, L], or the one draw [B, L]: no layer has to carry a dimension of size 1."""
         return q.rsample(Size((self.k,)) if self.k > 1 else Size())
 
-    def scored_draws(self, q: Distribution) -> tuple[Tensor, Tensor]:
-        """The same draws with log q(z|x), or what takes its place: [K, B], or [B] where there is one draw."""
-        return draw(q, Size((self.k,)) if self.k > 1 else Size())
+    def scored_draws(self, q: Distribution, p: Distribution) -> Scored:
+        """The same draws with log q(z|x), or what takes its place, and log p(z): [K, B], or [B] where there is one draw."""
+        return draw_scored(q, p, Size((self.k,)) if self.k > 1 else Size())
 
     def over_draws(self, values: Tensor) -> Tensor:
         """The mean over the draws of values [K, B], or [B] where there is one: [B]."""
@@ -130,9 +131,9 @@ class ELBO(Bound):
         p = model.prior()
         units = kl_units(q, p)
         if units is None:
-            z, log_q = self.scored_draws(q)
+            z, log_q, log_p = self.scored_draws(q, p)
             blocks = block_terms(q, p, z)
-            units = self.over_draws((log_q - p.log_prob(z)).unsqueeze(-1) if blocks is None else blocks)
+            units = self.over_draws((log_q - log_p).unsqueeze(-1) if blocks is None else blocks)
         else:
             z = self.draws(q)
         log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
@@ -167,12 +168,14 @@ class EntropyELBO(Bound):
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
         q = self.posterior(x, parameters)
+        p = model.prior()
         try:
             entropy, z = q.entropy(), self.draws(q)
+            log_p = p.log_prob(z)
         except NotImplementedError:
-            z, log_q = self.scored_draws(q)
+            z, log_q, log_p = self.scored_draws(q, p)
             entropy = -self.over_draws(log_q)
-        log_joint = self.over_draws(model.log_joint(x, z))
+        log_joint = self.over_draws(model.likelihood(z).log_prob(x) + log_p)
         elbo = log_joint + entropy
         return elbo, {"elbo": elbo, "log_joint": log_joint, "entropy": entropy}
 
@@ -261,15 +264,15 @@ class IWAE(Bound):
     def _doubly_reparameterized(self, x: Tensor, parameters: Tensor | None) -> tuple[Terms, Tensor]:
         """The terms, and a surrogate [B] whose gradient is Tucker et al.'s for the encoder and the usual one for the model.
 
-        The density of q is taken at stopped parameters; a hook on z turns the weights of the path through it from w̃ to w̃².
+        The density of q is taken at stopped parameters; a hook on the draws turns the weights of the path through them from
+        w̃ to w̃².
         """
         posterior = self.model.posterior
         parameters = posterior.encode(x) if parameters is None else parameters
-        z = posterior.at(parameters).rsample(Size((self.k,)))
-        log_q = posterior.at(parameters.detach()).log_prob(z)
-        likelihood, prior = self.model.likelihood(z).log_prob(x), self.model.prior().log_prob(z)
-        terms = Terms(likelihood, prior, log_q, z)
+        drawn = start(posterior.at(parameters), Size((self.k,)))
+        z, log_q, log_p = score(posterior.at(parameters.detach()), self.model.prior(), drawn)
+        terms = Terms(self.model.likelihood(z).log_prob(x), log_p, log_q, z)
         weights = terms.log_w.detach().softmax(0)
-        if z.requires_grad:
-            z.register_hook(lambda gradient: weights.unsqueeze(-1) * gradient)
+        if drawn.requires_grad:
+            drawn.register_hook(lambda gradient: weights.unsqueeze(-1) * gradient)
         return terms, (weights * terms.log_w).sum(0)

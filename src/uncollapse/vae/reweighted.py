@@ -1,10 +1,13 @@
 """Reweighted expectation maximisation: both gradients from self-normalised importance weights."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Size, Tensor
 
-from uncollapse.distributions import Density
+from uncollapse.distributions import Density, VampPrior
+from uncollapse.distributions.draws import score, start
+from uncollapse.distributions.still import frozen
 from uncollapse.learning import Logged
 from uncollapse.vae.model import VAE
 from uncollapse.vae.objectives import Bound
@@ -19,6 +22,7 @@ class ReweightedEM(Bound):
 
     The first goes to :math:`\nabla_\theta \log p(x)` as K grows, whatever q; the second to
     :math:`-\nabla_\phi \mathrm{KL}(p(z \mid x) \,\|\, q)`, the divergence that covers mass. No gradient goes through a draw.
+    Beside a `VampPrior`, whose density has φ in it, log p(z) moves the pseudo-inputs alone, so that φ's gradient is as stated.
     The value is the importance-weighted bound of the same draws, `iwae`; the gradient of θ is that bound's too, φ's is not.
 
     Args:
@@ -59,10 +63,17 @@ class ReweightedEM(Bound):
                 "IWAE with it, or --posterior Gaussian"
             )
 
+    def encoder_frozen(self) -> AbstractContextManager[None]:
+        """Within it a prior that encodes with the posterior (`VampPrior`) hands φ no gradient: log p(z) is θ's alone."""
+        mixes = any(isinstance(part, VampPrior) for part in self.model.prior.modules())
+        return frozen(self.model.posterior.parameters()) if mixes else nullcontext()
+
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model, q = self.model, self.posterior(x, parameters)
-        z = q.sample(Size((self.k,))).detach()
-        log_likelihood, log_prior, log_q = model.likelihood(z).log_prob(x), model.prior().log_prob(z), q.log_prob(z)
+        with self.encoder_frozen():
+            p = model.prior()
+        z, log_q, log_prior = score(q, p, start(q, Size((self.k,))).detach())
+        log_likelihood = model.likelihood(z).log_prob(x)
         log_joint = log_likelihood + log_prior
         log_w = (log_joint - log_q).detach()
         iwae = log_w.logsumexp(0) - math.log(self.k)

@@ -56,6 +56,8 @@ class MonteCarloEM(Apart):
         torch.Size([3, 2])
     """
 
+    chains = True
+
     def __init__(self, objective: Objective, sampler: Callable[[], HMC] = HMC, transitions: int = 1):
         super().__init__(objective)
         if transitions < 0:
@@ -93,6 +95,12 @@ class MonteCarloEM(Apart):
             if not self.transitions:
                 return start, start.new_ones(len(start))
             return self.sampler(lambda z: model.log_joint(x, z), start, self.transitions)
+
+    def measure(self, x: Tensor, t: Tensor) -> None:
+        """At the chains' ends, which the decoder learns from; the sampler stays as it is."""
+        with evaluating(self.sampler):
+            z, _ = self.settled(x)
+        self.objective.model.log_joint(x, z)
 
     def complaint(self, values: dict[str, float]) -> str | None:
         self.refused = self.refused + 1 if values.get("acceptance", 1.0) < 1e-3 else 0
