@@ -7,7 +7,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from uncollapse.divergences import mode_entropy
+from uncollapse.divergences import mode_entropy, reverse_kl_floor
 
 NEAR = 3.0  # standard deviations within which a sample is of high quality
 RARE = 0.25  # of its fair share, below which a mode is missing
@@ -65,8 +65,7 @@ def mode_coverage(x: Tensor, modes: KnownModes, near: float = NEAR) -> ModeCover
     good, k = mode[away < near], len(modes)
     quality = len(good) / len(x)
     if len(good) < 2:
-        even = mode_entropy(torch.arange(len(x)) % k, k)
-        return ModeCoverage(len(good), k, quality, math.log(k), even.floor, even.deviation, k, len(x))
+        return ModeCoverage(len(good), k, quality, math.log(k), *reverse_kl_floor(k, len(x)), k, len(x))
     spread = mode_entropy(good, k)
     counts = torch.bincount(good.cpu(), minlength=k).numpy()
     missing = int((binom.cdf(counts, len(good), RARE / k) < CHANCE / k).sum())
