@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uncollapse.data import Source, fetch, load
 from uncollapse.diagnosis import diagnose_samples
-from uncollapse.evaluation import Classifier, DigitClassifier, classifier, digit_classifier, stacked_modes
+from uncollapse.evaluation import Classifier, DigitClassifier, DigitSharpness, classifier, digit_classifier, stacked_modes
 from uncollapse.evaluation.classifier import Settings, StackedModes, trained
 
 
@@ -38,6 +40,9 @@ def small() -> tuple[Source, Source]:
     return upsampled(digits.train), upsampled(digits.test)
 
 
+SHARPNESS = DigitSharpness(torch.randn(10, 8), torch.randn(10, 8, 8), 2.5)
+
+
 @pytest.fixture
 def cache(monkeypatch, tmp_path: Path) -> Iterator[list[int]]:
     """An empty cache, digits that need no file, and a training that counts its calls by their seeds."""
@@ -46,7 +51,7 @@ def cache(monkeypatch, tmp_path: Path) -> Iterator[list[int]]:
     def counted(train: Source, test: Source, settings: Settings) -> Classifier:
         calls.append(settings.seed)
         torch.manual_seed(settings.seed)
-        return Classifier(DigitClassifier(), accuracy=0.99)
+        return Classifier(DigitClassifier(), accuracy=0.99, sharpness=SHARPNESS)
 
     monkeypatch.delenv("UNCOLLAPSE_DATA", raising=False)
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache")
@@ -99,6 +104,8 @@ def test_it_is_trained_once_and_kept(cache: list[int]) -> None:
     assert (again.sha256, again.accuracy) == (first.sha256, first.accuracy) and other.sha256 != first.sha256
     x = torch.rand(3, 1, 28, 28)
     assert torch.equal(again.probabilities(x), first.probabilities(x))
+    assert again.sharpness is not None and again.sharpness.unit == SHARPNESS.unit
+    assert torch.equal(again.sharpness.means, SHARPNESS.means) and torch.equal(again.sharpness.whitening, SHARPNESS.whitening)
     assert repr(first) == f"Classifier(accuracy 0.9900, sha256 {first.sha256[:12]})"
 
 
@@ -109,17 +116,22 @@ def test_its_accuracy_is_printed_when_it_is_trained(cache: list[int], capsys) ->
         assert ("trained a classifier of digits in 0 s: Classifier(accuracy 0.9900" in said) == expected
 
 
-@pytest.mark.parametrize("how", ["cut short", "flipped", "other weights"])
+@pytest.mark.parametrize("how", ["cut short", "flipped", "other weights", "another sharpness", "another unit"])
 def test_what_was_kept_and_is_broken_is_refused(cache: list[int], how: str) -> None:
-    from safetensors.torch import load_file, save_file
-
     digit_classifier()
     (path,) = kept()
     content = path.read_bytes()
+    assert b'"2.5"' in content
     if how == "cut short":
         path.write_bytes(content[:1000])
     elif how == "flipped":
         path.write_bytes(content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
+    elif how == "another unit":
+        path.write_bytes(content.replace(b'"2.5"', b'"3.5"'))
+    elif how == "another sharpness":
+        with safe_open(path, "pt") as file:
+            stated = file.metadata()
+        save_file(load_file(path) | {"sharpness.means": torch.zeros(10, 8)}, path, stated)
     else:
         save_file(dict(list(load_file(path).items())[1:]), path)
     with pytest.raises(ValueError, match=r"digits-\w+.safetensors is broken .*: delete it to train it again"):

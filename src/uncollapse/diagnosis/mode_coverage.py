@@ -7,7 +7,8 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from uncollapse.divergences import mode_entropy
+from uncollapse.divergences import mode_entropy, reverse_kl_floor
+from uncollapse.divergences.modes import Spread
 
 NEAR = 3.0  # standard deviations within which a sample is of high quality
 RARE = 0.25  # of its fair share, below which a mode is missing
@@ -39,6 +40,7 @@ class ModeCoverage(NamedTuple):
     deviation: float  # and its standard deviation
     missing: int  # modes that get less than a quarter of their share, beyond chance
     n: int
+    of_all: Spread  # over the nearest modes of all samples, of whatever quality
 
 
 @torch.no_grad()
@@ -53,7 +55,8 @@ def mode_coverage(x: Tensor, modes: KnownModes, near: float = NEAR) -> ModeCover
         near: Standard deviations within which a sample is of high quality.
 
     References:
-        Srivastava et al. (2017), VEEGAN, section 4.1; Lin et al. (2018), PacGAN, section 4.1 (the reverse KL).
+        Srivastava et al. (2017), VEEGAN, section 4.1; Lin et al. (2018), PacGAN, section 4.1 (the reverse KL). On stacked digits,
+        section 4.2, PacGAN counts the modes of all samples: `of_all`.
 
     Example:
         >>> from uncollapse.data.modes import Modes
@@ -63,11 +66,10 @@ def mode_coverage(x: Tensor, modes: KnownModes, near: float = NEAR) -> ModeCover
     """
     mode, away = modes.assign(x)
     good, k = mode[away < near], len(modes)
-    quality = len(good) / len(x)
+    quality, of_all = len(good) / len(x), mode_entropy(mode, k)
     if len(good) < 2:
-        even = mode_entropy(torch.arange(len(x)) % k, k)
-        return ModeCoverage(len(good), k, quality, math.log(k), even.floor, even.deviation, k, len(x))
+        return ModeCoverage(len(good), k, quality, math.log(k), *reverse_kl_floor(k, len(x)), k, len(x), of_all)
     spread = mode_entropy(good, k)
     counts = torch.bincount(good.cpu(), minlength=k).numpy()
     missing = int((binom.cdf(counts, len(good), RARE / k) < CHANCE / k).sum())
-    return ModeCoverage(spread.captured, k, quality, spread.reverse_kl, spread.floor, spread.deviation, missing, len(x))
+    return ModeCoverage(spread.captured, k, quality, *spread[1:4], missing, len(x), of_all)

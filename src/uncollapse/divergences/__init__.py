@@ -16,7 +16,7 @@ from uncollapse.divergences.games import (
 )
 from uncollapse.divergences.kl import has_closed_form, kl_units
 from uncollapse.divergences.mmd import RBF, InverseMultiquadric, Kernel, mmd
-from uncollapse.divergences.modes import mode_entropy
+from uncollapse.divergences.modes import mode_entropy, reverse_kl_floor
 from uncollapse.divergences.neighbours import PRDC, prdc
 from uncollapse.divergences.penalties import R1, R2, GradientPenalty, Judged, Penalty
 
@@ -54,4 +54,5 @@ __all__ = [
     "mmd",
     "mode_entropy",
     "prdc",
+    "reverse_kl_floor",
 ]

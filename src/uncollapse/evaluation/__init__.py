@@ -12,6 +12,7 @@ from uncollapse.evaluation.classifier import (
     stacked_modes,
     with_modes,
 )
+from uncollapse.evaluation.digit_sharpness import DigitSharpness
 from uncollapse.evaluation.diversity import diversity_ms_ssim, ms_ssim, vendi, vendi_interval
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.extractors import extractor_of
@@ -36,6 +37,7 @@ __all__ = [
     "Classifier",
     "DigitClassifier",
     "DigitFeatures",
+    "DigitSharpness",
     "Extractor",
     "FeatureNetwork",
     "Features",
