@@ -18,10 +18,12 @@ from uncollapse.evaluation.extractors import extractor_of
 from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, Inception, Pixels
 from uncollapse.evaluation.frechet import Moments, fid
 from uncollapse.evaluation.held_out import decoder_evaluations, evaluate_annealed, evaluate_located, located_evaluations
+from uncollapse.evaluation.latents import evaluate_latents
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
 from uncollapse.evaluation.located import Laplace, located_likelihood
 from uncollapse.evaluation.observation import ObservationNoise, Observed, choose_noise, observed
 from uncollapse.evaluation.parzen import Parzen, kde
+from uncollapse.evaluation.probe import Probe, linear_probe, principal_components
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
 from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid, kid_interval
 from uncollapse.evaluation.samples import evaluate_samples, fid_of_draws
@@ -52,6 +54,7 @@ __all__ = [
     "Observed",
     "Parzen",
     "Pixels",
+    "Probe",
     "Proposal",
     "SigmoidLadder",
     "Widened",
@@ -66,6 +69,7 @@ __all__ = [
     "energy_distance",
     "evaluate",
     "evaluate_annealed",
+    "evaluate_latents",
     "evaluate_located",
     "evaluate_samples",
     "extractor_of",
@@ -75,6 +79,7 @@ __all__ = [
     "kde",
     "kid",
     "kid_interval",
+    "linear_probe",
     "located_evaluations",
     "located_likelihood",
     "log_likelihood",
@@ -86,6 +91,7 @@ __all__ = [
     "nearest_neighbours",
     "observed",
     "prdc",
+    "principal_components",
     "reverse",
     "stacked_modes",
     "vendi",

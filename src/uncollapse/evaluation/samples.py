@@ -13,7 +13,8 @@ from uncollapse.divergences.two_sample_tests import memorisation
 from uncollapse.evaluation.compared import compared, featured
 from uncollapse.evaluation.features import Extractor, Pixels
 from uncollapse.evaluation.frechet import fid
-from uncollapse.gan import GAN
+from uncollapse.evaluation.latents import evaluate_latents
+from uncollapse.gan import GAN, ImplicitModel
 
 DRAWN = 2500  # draws and observations, of PacGAN's protocol
 HEARD = 2000  # observations, and as many draws, that the critic is asked about
@@ -71,6 +72,8 @@ def evaluate_samples(
         noise.seed_step(seed, 1)
         some = _rows(data, NEAREST, real)
         found |= compared(real, fake, extractor or Pixels(), seed) | copied(fake, some, real, seed)
+    if isinstance(model, ImplicitModel):  # of a VAE, `evaluate` measures them
+        found |= evaluate_latents(model, data, split, code=getattr(game, "code", None), seed=seed)
     return found | {"split": split, "data": data.name}
 
 
