@@ -84,9 +84,8 @@ def evaluate_latents(
     index, learned = source.some(examples)[:rows], train.some(trained)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), evaluating(model):
         noise.seed_step(seed, 2)
-        found = (
-            {} if code is not None and code < model.prior.features else _reconstruction(model, source, index, train, learned)
-        )
+        whole = code is None or code == model.prior.features
+        found = _reconstruction(model, source, index, train, learned) if whole else {}
         found |= {**_latent_error(model, len(index), code), "latents_n": len(index)}
         noise.seed_step(seed, 3)
         if split in ("train", "all"):  # a split that holds the training rows is halved
