@@ -20,10 +20,12 @@ from uncollapse.evaluation.features import Extractor, FeatureNetwork, Features, 
 from uncollapse.evaluation.frechet import Moments, fid
 from uncollapse.evaluation.held_out import decoder_evaluations, evaluate_annealed, evaluate_located, located_evaluations
 from uncollapse.evaluation.judge import judge
+from uncollapse.evaluation.latents import evaluate_latents
 from uncollapse.evaluation.likelihood import HeldOut, log_likelihood, width
 from uncollapse.evaluation.located import Laplace, located_likelihood
 from uncollapse.evaluation.observation import ObservationNoise, Observed, choose_noise, observed
 from uncollapse.evaluation.parzen import Parzen, kde
+from uncollapse.evaluation.probe import Probe, linear_probe, principal_components
 from uncollapse.evaluation.proposals import FromPosterior, FromPrior, Matched, Proposal, Widened, natural
 from uncollapse.evaluation.quality import KID, InceptionScore, inception_score, kid, kid_interval
 from uncollapse.evaluation.samples import evaluate_samples, fid_of_draws
@@ -55,6 +57,7 @@ __all__ = [
     "Observed",
     "Parzen",
     "Pixels",
+    "Probe",
     "Proposal",
     "SigmoidLadder",
     "Widened",
@@ -69,6 +72,7 @@ __all__ = [
     "energy_distance",
     "evaluate",
     "evaluate_annealed",
+    "evaluate_latents",
     "evaluate_located",
     "evaluate_samples",
     "extractor_of",
@@ -79,6 +83,7 @@ __all__ = [
     "kde",
     "kid",
     "kid_interval",
+    "linear_probe",
     "located_evaluations",
     "located_likelihood",
     "log_likelihood",
@@ -90,6 +95,7 @@ __all__ = [
     "nearest_neighbours",
     "observed",
     "prdc",
+    "principal_components",
     "reverse",
     "stacked_modes",
     "vendi",

@@ -7,6 +7,7 @@ import torch
 from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.diagnosis import diagnose
+from uncollapse.evaluation.latents import evaluate_latents
 from uncollapse.evaluation.likelihood import log_likelihood
 from uncollapse.evaluation.proposals import Proposal
 from uncollapse.vae import VAE
@@ -25,7 +26,7 @@ def evaluate(
     recipe: str = "vae",
     each: bool = False,
 ) -> dict[str, Any]:
-    """Held-out log-likelihood with its standard error, ELBO, bits and the diagnosis, by the names of summary.json.
+    """Held-out log-likelihood with its standard error, ELBO, bits, diagnosis and latents, by the names of summary.json.
 
     Bits are per dimension of discrete data, `bits_per_dim`; of sequences per token, `bits_per_token`, with their `perplexity`.
 
@@ -42,7 +43,8 @@ def evaluate(
 
     Returns:
         Plain values, nats unless the name says otherwise. `elbo` and `kl` are of these samples, or of a hundred from the
-        posterior (or that Gaussian) where the proposal is another.
+        posterior (or that Gaussian) where the proposal is another. Reconstruction error, latent error and a linear probe are
+        those of `evaluate_latents`, of `latents_n` observations.
 
     Example:
         >>> from uncollapse.data import from_arrays
@@ -64,4 +66,5 @@ def evaluate(
         diagnosis = diagnose(model, x, recipe=recipe) if len(x) > 1 else None
     words = {} if diagnosis is None else {k: v for k, v in diagnosis.as_dict().items() if k not in ("kl", "n")}
     values = {"log_likelihoods": held_out.log_likelihoods.tolist()} if each else {}
-    return {**words, **held_out.as_dict(), "split": split, "data": data.name, **values}
+    latents = evaluate_latents(model, data, split, examples, seed=seed)
+    return {**words, **held_out.as_dict(), **latents, "split": split, "data": data.name, **values}

@@ -72,6 +72,24 @@ MEASURES = {
         "Active units", "units", f"latent units whose posterior mean varies by more than {Thresholds().active:g}", "active"
     ),
     "latent_units": Quantity("Latent units", "units"),
+    "reconstruction_error": Quantity(
+        "Reconstruction error", "", "mean square of a number of x less that of its reconstruction", "recon. error"
+    ),
+    "reconstruction_error_standard_error": Quantity("Its standard error", "", "what other observations would change", "±"),
+    "reconstruction_error_of_mean": Quantity("Error of the training mean", "", "the same, of the best constant"),
+    "token_error_rate": Quantity("Token error rate", "", "share of tokens that the reconstruction gets wrong", "wrong tokens"),
+    "token_error_rate_standard_error": Quantity("Its standard error", "", "what other observations would change", "±"),
+    "token_error_rate_of_mode": Quantity("Error rate of the commonest tokens", "", "the same, of the best constant"),
+    "latent_error": Quantity(
+        "Error of inferred latents",
+        "",
+        "of E[z|x] for draws x of known z, by the prior's variance: 1 is no better than its mean",
+    ),
+    "latent_error_standard_error": Quantity("Its standard error", "", "what other draws would change", "±"),
+    "probe_accuracy": Quantity("Accuracy of a linear probe", "", "share of labels predicted from codes", "probe"),
+    "probe_accuracy_standard_error": Quantity("Its standard error", "", "binomial", "±"),
+    "probe_accuracy_chance": Quantity("Chance of the probe", "", "share of the commonest label"),
+    "probe_accuracy_pca": Quantity("The probe on principal components", "", "as many as there are latents"),
     "modes": Quantity("Modes captured", "modes", "modes of the data that a draw of high quality lies in"),
     "known_modes": Quantity("Known modes", "modes"),
     "high_quality": Quantity(
@@ -131,6 +149,9 @@ FACTS = {
     "mmd_n": Quantity("Draws of the MMD"),
     "classifier_n": Quantity("Draws and observations the classifier is judged by"),
     "ms_ssim_pairs": Quantity("Pairs of MS-SSIM"),
+    "latents_n": Quantity("Observations, and draws, of latents"),
+    "probe_n": Quantity("Codes a probe is judged by"),
+    "probe_train_n": Quantity("Codes a probe learns from"),
     "features": Quantity("Features", None),
     "n_importance_samples": Quantity("Importance samples"),
     "n_simulated": Quantity("Simulated observations"),
@@ -160,6 +181,14 @@ BESIDE = {
     "bracket_gap_standard_error": "bracket_gap",
     "mutual_information_ceiling": "mutual_information",
     "latent_units": "active_units",
+    "reconstruction_error_standard_error": "reconstruction_error",
+    "reconstruction_error_of_mean": "reconstruction_error",
+    "token_error_rate_standard_error": "token_error_rate",
+    "token_error_rate_of_mode": "token_error_rate",
+    "latent_error_standard_error": "latent_error",
+    "probe_accuracy_standard_error": "probe_accuracy",
+    "probe_accuracy_chance": "probe_accuracy",
+    "probe_accuracy_pca": "probe_accuracy",
     "known_modes": "modes",
     "reverse_kl_floor": "reverse_kl",
     "vendi_data": "vendi",
@@ -241,11 +270,24 @@ def _measure(name: str, summary: Summary) -> Number:
             meaning += f" (of as many observations: {number(summary[f'{name}_data'])})"
         case "precision" | "recall" | "coverage" | "high_quality" if summary.get(f"{name}_data") is not None:
             meaning += f" (other real rows: {number(summary[f'{name}_data'])})"
+        case "reconstruction_error" if summary.get("reconstruction_error_of_mean") is not None:
+            meaning += f" (the training mean: {number(summary['reconstruction_error_of_mean'])})"
+        case "token_error_rate" if summary.get("token_error_rate_of_mode") is not None:
+            meaning += f" (the commonest tokens: {number(summary['token_error_rate_of_mode'])})"
+        case "probe_accuracy":
+            meaning += _beside_probe(summary)
         case "critic_divergence" if summary.get("critic_divergence_of") is not None:
             unit = str(summary["critic_divergence_of"])
         case "mutual_information" if summary.get("mutual_information_ceiling") is not None:
             meaning += f" (this estimate is at most {number(summary['mutual_information_ceiling'])})"
     return Number(label, value, unit or "", meaning)
+
+
+def _beside_probe(summary: Summary) -> str:
+    """What a probe's accuracy is to be compared with."""
+    known = {"chance": summary.get("probe_accuracy_chance"), "principal components": summary.get("probe_accuracy_pca")}
+    told = ", ".join(f"{what}: {number(value)}" for what, value in known.items() if value is not None)
+    return f" ({told})" if told else ""
 
 
 def _error(name: str, summary: Summary) -> float | None:

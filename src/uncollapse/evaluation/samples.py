@@ -16,7 +16,8 @@ from uncollapse.divergences.copying import copying
 from uncollapse.evaluation.compared import compared, featured
 from uncollapse.evaluation.features import Extractor, Pixels
 from uncollapse.evaluation.frechet import fid
-from uncollapse.gan import GAN
+from uncollapse.evaluation.latents import evaluate_latents
+from uncollapse.gan import GAN, ImplicitModel
 
 DRAWN = 2500  # draws and observations, of PacGAN's protocol
 HEARD = 2000  # observations, and as many draws, that the critic is asked about
@@ -69,9 +70,12 @@ def evaluate_samples(
         critic = None if game is None else game_evidence(game, real[:HEARD], train=_rows(data, HEARD, real))
         seen = _diagnosed(real, fake, data, split, extractor, critic, seed)
         found = {k: v for k, v in with_course(seen.as_dict(), looks).items() if k != "n"} | {"n_samples": len(fake)}
-        if not quick and fake.isfinite().all():
+        whole = not quick and bool(fake.isfinite().all())
+        if whole:
             noise.seed_step(seed, 1)
             found |= compared(real, fake, extractor or Pixels(), seed)
+    if whole and isinstance(model, ImplicitModel):  # of a VAE, `evaluate` measures them
+        found |= evaluate_latents(model, data, split, code=getattr(game, "code", None), seed=seed)
     return found | {"split": split, "data": data.name}
 
 
