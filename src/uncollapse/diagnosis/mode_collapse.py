@@ -134,7 +134,7 @@ def diagnose_samples(
         measures = {"high_quality": _high_quality(known, real, modes), **measures}
     groups = _groups(real, fake, features, modes, seed)
     measures["misplaced_mass"] = Measure(groups.misplaced_mass, groups.standard_error, 0.0)
-    measures |= {"shifted_mass": Measure(*shifted_mass(*features, seed=seed), 0.0), **(further or {})}
+    measures |= {"shifted_mass": Measure(*shifted_mass(features[0], features[1], seed), 0.0), **(further or {})}
     if train is not None:
         copied = copying(fake, train, real)
         measures["copies"] = Measure(copied.share, copied.standard_error, 0.0)
