@@ -1,6 +1,7 @@
 """The implicit model's laws: the entropy's gradient, what unrolling looks ahead at, what each game moves, and resuming."""
 
 import math
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from uncollapse.divergences import (
     Penalty,
     Relativistic,
     Saturating,
+    Wasserstein,
 )
 from uncollapse.gan import ADA, ALI, GAN, VEEGAN, DiffAugment, Entropy, ImplicitModel, InfoGAN
 from uncollapse.learning import Alternating, OptimalCritic, Unrolled
@@ -88,28 +90,98 @@ def test_unrolling_no_steps_is_the_plain_game(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
-@pytest.mark.parametrize("make", [partial(torch.optim.Adam, lr=0.1, weight_decay=0.1), partial(torch.optim.AdamW, lr=0.1)])
+RULES: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "Adam": partial(torch.optim.Adam, lr=0.1),
+    "Adam-betas": partial(torch.optim.Adam, lr=0.1, betas=(0.3, 0.7), eps=0.2),
+    "Adam-decay": partial(torch.optim.Adam, lr=0.1, weight_decay=0.1),
+    "Adam-decoupled": partial(torch.optim.Adam, lr=0.1, weight_decay=0.5, decoupled_weight_decay=True),
+    "Adam-maximize": partial(torch.optim.Adam, lr=0.1, weight_decay=0.1, maximize=True),
+    "AdamW": partial(torch.optim.AdamW, lr=0.1, weight_decay=0.5),
+    "SGD": partial(torch.optim.SGD, lr=0.01),
+    "SGD-decay": partial(torch.optim.SGD, lr=0.01, weight_decay=0.5),
+    "SGD-momentum": partial(torch.optim.SGD, lr=0.01, momentum=0.7),
+    "SGD-dampening": partial(torch.optim.SGD, lr=0.01, momentum=0.7, dampening=0.4, weight_decay=0.5),
+    "SGD-maximize": partial(torch.optim.SGD, lr=0.001, momentum=0.7, weight_decay=0.5, maximize=True),
+}
+
+
+@pytest.mark.parametrize("make", RULES.values(), ids=RULES.keys())
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_unrolled_rule_is_the_optimiser_s_own(make, steps: int) -> None:  # type: ignore[no-untyped-def]
-    """Steps of `moved` from a state in mid-training end where torch's own end, to 1e-12, and nothing of the optimiser moves."""
+    """Steps of `moved` from the start, and from a state in mid-training, end where torch's own end, to 1e-12, and nothing of the
+    optimiser moves."""
     p = nn.Parameter(torch.randn(5, dtype=torch.float64))
     optimiser, curve = make([p]), torch.randn(5, 5, dtype=torch.float64)
 
     def slope(x: Tensor) -> Tensor:
         return curve @ curve.T @ x
 
-    for _ in range(3):
-        p.grad = slope(p.detach())
-        optimiser.step()
-    value, state = p.detach().clone(), [dict(optimiser.state[p])]
-    before = {k: v.clone() for k, v in optimiser.state[p].items()}
-    for _ in range(steps):
-        (value,), state = moved(optimiser, [p], [value], [slope(value)], state)
-    assert all(torch.equal(before[k], v) for k, v in optimiser.state[p].items())
-    for _ in range(steps):
-        p.grad = slope(p.detach())
-        optimiser.step()
-    assert_equal(value, p.detach(), 1e-12)
+    for _ in range(2):
+        value, state = p.detach().clone(), [dict(optimiser.state[p])]
+        before = {k: v.clone() for k, v in optimiser.state[p].items() if v is not None}
+        for _ in range(steps):
+            (value,), state = moved(optimiser, [p], [value], [slope(value)], state)
+        assert all(torch.equal(before[k], v) for k, v in optimiser.state[p].items() if v is not None)
+        for _ in range(steps):
+            p.grad = slope(p.detach())
+            optimiser.step()
+        assert_equal(value, p.detach(), 1e-12)
+
+
+def test_rules_that_cannot_be_unrolled_are_refused() -> None:
+    """Nesterov's step, AMSGrad's maximum, and optimisers whose rule is not here."""
+    p = nn.Parameter(torch.ones(2))
+    for optimiser in (
+        torch.optim.SGD([p], lr=0.1, momentum=0.9, nesterov=True),
+        torch.optim.Adam([p], amsgrad=True),
+        torch.optim.AdamW([p], amsgrad=True),
+        torch.optim.Adagrad([p]),
+    ):
+        with pytest.raises(ValueError, match="without amsgrad and nesterov"):
+            moved(optimiser, [p], [p], [p], [{}])
+
+
+class Backward:
+    """An update by backward, as the training's own: gradients stay where they are until it clears its own."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], make: Callable[..., torch.optim.Optimizer], clip: float | None = None):
+        self.parameters, self.clip = list(parameters), clip
+        self.optimizer = make(self.parameters)
+
+    def __call__(self, loss: Tensor) -> None:
+        loss.backward()
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("clip", [None, 0.05], ids=["free", "clipped"])
+@pytest.mark.parametrize("norm", [None, 0.1], ids=["any-norm", "small-norm"])
+@pytest.mark.parametrize("make", [RULES["Adam-decoupled"], RULES["SGD-momentum"]], ids=["Adam", "SGD"])
+def test_the_look_ahead_is_where_the_critic_would_go(  # type: ignore[no-untyped-def]
+    make, norm: float | None, clip: float | None
+) -> None:
+    """Three steps ahead it has the weights that three of its own steps on that batch give: with weights that are clipped, and
+    with gradients whose norm is. To 1e-10, from the start and from mid-training."""
+    model = ImplicitModel(Normal(2), Generator(2, (3,), small))
+    objective = GAN(model, partial(Critic, network=small, clip=clip), Wasserstein(), [R1(0.5)]).double()
+    objective.critic.constrain()
+    procedure, x = Unrolled(objective, unroll=3), torch.randn(20, 3, dtype=torch.float64) + 3
+    procedure.connect(lambda module: module, lambda parameters, rate=1.0: Backward(parameters, make, norm))
+    for seed in range(2):
+        torch.manual_seed(seed)
+        ahead = procedure._ahead(x, t)
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            things = objective.pairs(x)
+        for _ in range(3):
+            bound, logged = objective.judgement(*things, t)
+            procedure.criticise(-bound.mean())
+            objective.after_critic(logged)
+        for p in objective.critic.parameters():
+            assert_equal(ahead[id(p)].detach(), p.detach())
+        assert clip is None or max(float(value.detach().abs().max()) for value in ahead.values()) == clip
 
 
 @pytest.mark.parametrize("penalties", [[], [R1(0.5)], [R2(0.5)], [GradientPenalty(0.5)]])
