@@ -59,7 +59,7 @@ def test_it_says_what_is_missing() -> None:
     x = torch.zeros(3, 2)
     with pytest.raises(ValueError, match="validation data to choose among 10 bandwidths"):
         kde(x, x)
-    with pytest.raises(ValueError, match=r"all above 0, came \[0.0\]"):
+    with pytest.raises(ValueError, match=r"all finite and above 0, came \[0.0\]"):
         kde(x, x, [0.0])
     with pytest.raises(ValueError, match="of one shape"):
         kde(x, torch.zeros(3, 4), [1.0])
