@@ -39,13 +39,13 @@ def energy_distance(x: Tensor, y: Tensor, unbiased: bool = True) -> float:
 
 @torch.no_grad()
 def energy_coefficient(x: Tensor, y: Tensor, unbiased: bool = True) -> float:
-    r"""The energy distance as a share of :math:`2\, \mathbb E \lVert X - Y \rVert`, without unit: 0 between equal distributions.
+    r"""The energy distance as a share of :math:`2\, \mathbb E \lVert X - Y \rVert`: 0 between equal distributions.
 
     .. math:: H = \frac{D^2}{2\, \mathbb E \lVert X - Y \rVert}
               = 1 - \frac{\mathbb E \lVert X - X' \rVert + \mathbb E \lVert Y - Y' \rVert}{2\, \mathbb E \lVert X - Y \rVert}
 
-    It is 1 between two different constants alone. The U-statistic of D² makes it 0 on average between equals, so that it may be
-    negative; the V-statistic keeps it in [0, 1]. Two samples of one and the same constant have 0.
+    A number without unit; it is 1 between two different constants alone. The U-statistic of D² makes it 0 on average between
+    equals, so that it may be negative; the V-statistic keeps it in [0, 1]. Two samples of one and the same constant have 0.
 
     Args:
         x: n draws [n, *shape].

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from uncollapse.divergences.samples import admit, blocks, double
 
-
 SLACK = 1e-9  # of a radius, above the rounding of float64 distances
 
 

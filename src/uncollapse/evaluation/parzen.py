@@ -43,7 +43,8 @@ def kde(
         budget: Distances that are held at a time.
 
     Raises:
-        ValueError: If a bandwidth is not above 0, several come without validation data, shapes differ, or a number is not finite.
+        ValueError: If a bandwidth is not above 0, several come without validation data, shapes differ, or a number is not
+            finite.
 
     References:
         Parzen (1962), On Estimation of a Probability Density Function and Mode; what is wrong with it: Theis, van den Oord and

@@ -70,7 +70,8 @@ class TwoPlayer(Objective):
 
     def __init__(self, model: nn.Module, critic: Critic, game: Game, penalties: Sequence[Penalty] = ()):
         super().__init__(model)
-        self.judgement = Judgement(critic, game, penalties, self.augmented)  # which alone holds the critic: its weights have one name
+        # which alone holds the critic: its weights have one name
+        self.judgement = Judgement(critic, game, penalties, self.augmented)
         self.game, self.penalties = game, self.judgement.penalties
 
     @property

@@ -59,8 +59,6 @@ class Unrolled(Alternating):
         ahead = self._ahead(x, t)
         bound, logged = functional_call(self.forward, {held[key]: value for key, value in ahead.items()}, (x, t))
         self.ascend(bound)
-        for p in self.players.critic.parameters():
-            p.grad = None
         return {name: value.detach() for name, value in logged.items()}
 
     def _ahead(self, x: Tensor, t: Tensor) -> dict[int, Tensor]:
