@@ -260,6 +260,15 @@ def test_features_of_any_kind_are_taken_in_float64(kind: torch.dtype) -> None:
         assert measure(x, y) == pytest.approx(measure(x.double(), y.double()), rel=1e-12), name
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_kid_of_constants_is_exact(kind: torch.dtype) -> None:
+    """Of rows of 192 and rows of 144 it is (192² + 1)³ + (144² + 1)³ - 2 (192 · 144 + 1)³, to 1e-12, which float32 misses."""
+    x, y = torch.full((40, 5), 192).to(kind), torch.full((40, 5), 144).to(kind)
+    expected = (192**2 + 1) ** 3 + (144**2 + 1) ** 3 - 2 * (192 * 144 + 1) ** 3
+    assert kid(x, y, subsets=2, size=10).mean == pytest.approx(expected, rel=1e-12)
+    assert kid_interval(x, y, size=10, blocks=2).mean == pytest.approx(expected, rel=1e-12)
+
+
 def test_half_precision_has_a_gradient() -> None:
     """The MMD of bfloat16 draws, as a training may have them, is that of the same numbers, and so is its gradient."""
     x, y = torch.randn(20, 3).bfloat16().requires_grad_(), torch.randn(20, 3)
