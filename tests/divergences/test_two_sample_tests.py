@@ -13,7 +13,14 @@ from torch import Tensor
 
 from laws.numerics import assert_equal, assert_mean
 from uncollapse.divergences import RBF, InverseMultiquadric, Kernel, mmd
-from uncollapse.evaluation import classifier_test, energy_distance, memorisation, mmd_test, nearest_neighbours
+from uncollapse.evaluation import (
+    classifier_test,
+    energy_coefficient,
+    energy_distance,
+    memorisation,
+    mmd_test,
+    nearest_neighbours,
+)
 
 
 def normal(*shape: int) -> Tensor:
@@ -93,6 +100,18 @@ def test_energy_distance_by_hand(width: int, blocked: None) -> None:
     assert energy_distance(x, y) == pytest.approx(float(2 * cross - within[0] - within[1]), abs=1e-7)
     assert energy_distance(x, x, unbiased=False) == pytest.approx(0, abs=1e-7)
     assert energy_distance(x[:1], y, unbiased=False) > 0
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_the_energy_coefficient_is_the_share(unbiased: bool, blocked: None) -> None:
+    """Of 2 E|x - y|, by hand; it has no unit, and lies between 0, of the same sample, and 1, of two constants apart."""
+    x, y = normal(23, 3), 0.5 + 2 * normal(17, 3)
+    share = energy_distance(x, y, unbiased) / (2 * (x[:, None] - y).norm(dim=-1).mean())
+    assert energy_coefficient(x, y, unbiased) == pytest.approx(float(share), abs=1e-10)
+    assert energy_coefficient(100 * x, 100 * y, unbiased) == pytest.approx(float(share), abs=1e-10)
+    assert energy_coefficient(torch.ones(3, 2), torch.zeros(4, 2), unbiased) == pytest.approx(1.0)
+    assert energy_coefficient(torch.ones(3, 2), torch.ones(4, 2), unbiased) == 0.0
+    assert energy_coefficient(x, x, unbiased=False) == pytest.approx(0.0, abs=1e-7)
 
 
 def test_energy_distance_has_the_closed_form_as_its_mean() -> None:
@@ -191,7 +210,7 @@ def test_ties_go_by_chance() -> None:
 
 def test_refusals() -> None:
     x, y = torch.zeros(4, 3), torch.zeros(5, 2)
-    for test in (mmd_test, energy_distance, classifier_test, lambda a, b: memorisation(a, b, b)):
+    for test in (mmd_test, energy_distance, energy_coefficient, classifier_test, lambda a, b: memorisation(a, b, b)):
         with pytest.raises(ValueError, match=r"draws of one size, came \(4, 3\), \(5, 2\)"):
             test(x, y)
         with pytest.raises(ValueError, match="at least 2 draws"):

@@ -111,6 +111,16 @@ def test_samples_of_different_sizes_have_one_expected_score() -> None:
     assert abs(a.mean - b.mean) < 5 * math.hypot(a.standard_error, b.standard_error)
 
 
+def test_the_error_of_few_subsamples_is_theirs() -> None:
+    """Small subsamples of many rows: most of the error is that of R = 4 of them, so that over 200 seeds the mean has the spread
+    that is stated, within a third; a standard deviation of 200 is good to 5 %, a mean error of 3 degrees of freedom to 6 %."""
+    x = normal(2000, 5)
+    found = [vendi_interval(x, 10, resamples=4, seed=seed) for seed in range(200)]
+    spread = float(np.std([one.mean for one in found]))
+    stated = float(np.mean([one.standard_error**2 for one in found])) ** 0.5
+    assert 2 / 3 < spread / stated < 4 / 3
+
+
 def test_vendi_interval_is_reproducible_and_its_subsamples_are_subsamples() -> None:
     x = normal(40, 5)
     k = RBF([0.4])((x[:, None] - x).square().sum(-1), 5)

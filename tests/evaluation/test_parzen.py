@@ -1,5 +1,7 @@
 """Parzen windows against scikit-learn, and the ranking that makes them the known-bad baseline."""
 
+import math
+
 import pytest
 import torch
 from sklearn.cluster import KMeans
@@ -59,9 +61,17 @@ def test_it_says_what_is_missing() -> None:
     x = torch.zeros(3, 2)
     with pytest.raises(ValueError, match="validation data to choose among 10 bandwidths"):
         kde(x, x)
-    with pytest.raises(ValueError, match=r"all above 0, came \[0.0\]"):
+    with pytest.raises(ValueError, match=r"all finite and above 0, came \[0.0\]"):
         kde(x, x, [0.0])
     with pytest.raises(ValueError, match="of one shape"):
         kde(x, torch.zeros(3, 4), [1.0])
+    for h in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="all finite and above 0"):
+            kde(x, x, [h])
+    bad = torch.tensor([[0.0, math.inf], [0.0, 0.0], [math.nan, math.nan]])
+    with pytest.raises(ValueError, match="NaN or infinity in 2 rows of samples"):
+        kde(bad, x, [1.0])
+    with pytest.raises(ValueError, match="2 rows of x, 2 rows of validation"):
+        kde(x, bad, [1.0], validation=-bad)
     with pytest.raises(ValueError, match="came 0 samples"):
         kde(x[:0], x, [1.0])

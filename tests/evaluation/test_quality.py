@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,8 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from laws.numerics import assert_mean
+from uncollapse.divergences import RBF
 from uncollapse.divergences.mmd import Polynomial, mmd
-from uncollapse.evaluation import Moments, fid, inception_score, kid, kid_interval, prdc
+from uncollapse.evaluation import (
+    Moments,
+    copying,
+    duplicates,
+    energy_coefficient,
+    energy_distance,
+    fid,
+    inception_score,
+    kde,
+    kid,
+    kid_interval,
+    mmd_test,
+    prdc,
+    vendi,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -216,6 +232,52 @@ def test_kid_refusals() -> None:
         Polynomial(0)
 
 
+KINDS = [torch.uint8, torch.int16, torch.int64, torch.float16, torch.bfloat16, torch.float32]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_features_of_any_kind_are_taken_in_float64(kind: torch.dtype) -> None:
+    """Every measure of two samples gives of integers and halves, from 0 to 200, what it gives of the same numbers as float64;
+    the kernel's cubes, of 1e12, hold in none of these."""
+    x, y = ((top * torch.rand(60, 64)).to(kind) for top in (200.0, 150.0))
+    measures: dict[str, Callable[[Tensor, Tensor], float]] = {
+        "kid": lambda a, b: kid(a, b, subsets=2, size=50).mean,
+        "kid_interval": lambda a, b: kid_interval(a, b, size=10, blocks=4).standard_error,
+        "fid": fid,
+        "prdc": lambda a, b: prdc(a, b).density,
+        "energy_distance": energy_distance,
+        "energy_coefficient": energy_coefficient,
+        "mmd_test": lambda a, b: mmd_test(a, b, permutations=9).mmd,
+        "copying": lambda a, b: copying(a, b, a.flip(0)).threshold,
+        "duplicates": lambda a, b: float(duplicates(torch.cat((a, b))).distances.sum()),
+        "vendi": lambda a, b: vendi(torch.cat((a, b))),
+        "kde": lambda a, b: float(kde(a, b, [30.0]).log_likelihood.sum()),
+    }
+    if kind != torch.float32:
+        measures["mmd"] = lambda a, b: float(mmd(a, b, Polynomial()))
+        measures["mmd, gaussian"] = lambda a, b: float(mmd(a, b, RBF([100.0])))
+    for name, measure in measures.items():
+        assert measure(x, y) == pytest.approx(measure(x.double(), y.double()), rel=1e-12), name
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_kid_of_constants_is_exact(kind: torch.dtype) -> None:
+    """Of rows of 192 and rows of 144 it is (192² + 1)³ + (144² + 1)³ - 2 (192 · 144 + 1)³, to 1e-12, which float32 misses."""
+    x, y = torch.full((40, 5), 192).to(kind), torch.full((40, 5), 144).to(kind)
+    expected = (192**2 + 1) ** 3 + (144**2 + 1) ** 3 - 2 * (192 * 144 + 1) ** 3
+    assert kid(x, y, subsets=2, size=10).mean == pytest.approx(expected, rel=1e-12)
+    assert kid_interval(x, y, size=10, blocks=2).mean == pytest.approx(expected, rel=1e-12)
+
+
+def test_half_precision_has_a_gradient() -> None:
+    """The MMD of bfloat16 draws, as a training may have them, is that of the same numbers, and so is its gradient."""
+    x, y = torch.randn(20, 3).bfloat16().requires_grad_(), torch.randn(20, 3)
+    (gradient,) = torch.autograd.grad(mmd(x, y, RBF()), x)
+    exact = x.detach().double().requires_grad_()
+    (expected,) = torch.autograd.grad(mmd(exact, y, RBF()), exact)
+    assert gradient.dtype == torch.bfloat16 and torch.allclose(gradient.double(), expected, rtol=1e-2, atol=1e-8)
+
+
 # --- Neighbours ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize("numbers", [1000, 2**24])
@@ -234,6 +296,31 @@ def test_prdc_by_hand() -> None:
     x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.9], [1.1], [9.0]])
     assert prdc(x, y, k=1) == pytest.approx((2 / 3, 2 / 3, (2 + 2 + 0) / 3, 1.0))
     assert prdc(x, y + 100, k=1) == (0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.1, 1e4 / 3])
+@pytest.mark.parametrize("features", [2, 6, 40])
+def test_balls_are_closed(features: int, offset: float) -> None:
+    """On a grid many points lie on a rim, and count as within: by whole numbers, wherever the grid lies."""
+    n = {2: 12, 6: 3, 40: 2}[features]
+    x, y = torch.randint(n, (60, features)), torch.randint(n, (50, features))
+    squares = lambda a, b: (a[:, None] - b).square().sum(-1)  # noqa: E731
+    (around_x, around_y), across = (squares(a, a).sort(-1).values[:, 5] for a in (x, y)), squares(x, y)
+    assert int((across == around_x[:, None]).sum()) > 20
+    expected = (
+        (across <= around_x[:, None]).any(0).double().mean(),
+        (across <= around_y).any(1).double().mean(),
+        (across <= around_x[:, None]).double().sum() / (5 * 50),
+        (across <= around_x[:, None]).any(1).double().mean(),
+    )
+    found = prdc(offset + x.double() / 7, offset + y.double() / 7)
+    assert found == pytest.approx([float(value) for value in expected], abs=1e-12)
+
+
+def test_one_point_over_and_over_lies_in_its_own_ball() -> None:
+    """A ball of radius 0 holds its centre."""
+    x = torch.ones(20, 3)
+    assert prdc(x, x) == pytest.approx((1.0, 1.0, 4.0, 1.0))
 
 
 def test_prdc_follows_motions() -> None:

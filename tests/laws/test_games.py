@@ -5,9 +5,10 @@ from functools import partial
 
 import pytest
 import torch
+from scipy import stats
 from torch import Size, Tensor, nn
 
-from laws.numerics import assert_equal
+from laws.numerics import assert_equal, assert_mean
 from laws.parts import F_DIVERGENCES, GAMES, small
 from uncollapse import schedules
 from uncollapse.divergences import (
@@ -140,6 +141,18 @@ def test_an_encoder_lowers_what_the_critic_says_of_its_pairs(name: str) -> None:
         assert_equal(game.inference(logit), game.activation(logit))
 
 
+@pytest.mark.parametrize("kind", F_DIVERGENCES)
+def test_an_encoder_that_does_not_saturate_lowers_the_conjugate(kind: type[FDivergence]) -> None:
+    """The roles exchanged: of -T(-a) and -f*(-a) in the place of a, whose slopes are largest where pairs are told apart easily.
+    So its loss is f*(T), not T, and falls no slower where the critic is sure."""
+    logit = torch.linspace(0.5, 4.0, 15, dtype=torch.float64, requires_grad=True)
+    steady, saturating = kind(saturating=False).inference(logit), kind().inference(logit)
+    assert_equal(steady, kind().conjugate(logit))
+    assert_equal(saturating, kind().activation(logit))
+    slopes = [torch.autograd.grad(loss.sum(), logit)[0] for loss in (steady, saturating)]
+    assert (slopes[0] >= slopes[1]).all() and slopes[0][-1] > 1.5 * slopes[1][-1]
+
+
 def test_wasserstein_over_lipschitz_critics_is_the_distance() -> None:
     """On four points of a line the best critic of slope at most 1 earns Σ |F_p - F_q|, the Wasserstein-1 distance."""
     gaps = (P.cumsum(0) - Q.cumsum(0))[:-1]
@@ -224,6 +237,25 @@ def test_penalties_against_finite_differences(pack: int) -> None:
     assert_equal(fading(judge, a, b, 1), 0.75 * slopes(real), 1e-6)
     same = Judged.by(judge, (real,))
     assert_equal(GradientPenalty(2.0)(judge, a, same), 2 * (slopes(real).sqrt() - 1).square(), 1e-6)
+
+
+@pytest.mark.parametrize("pack", [1, 2])
+def test_the_gradient_penalty_is_between_each_real_one_and_its_fake(pack: int) -> None:
+    """Of a critic |x|² / 2 + |z|² / 2 the gradient is the point itself, between (e, f) and (2 e, 2 f) of length √2 (1 + u). So
+    the penalty tells u: one for each row, the same for all its things, spread evenly over (0, 1), by Kolmogorov's distance,
+    failure rate 1e-6. In packs of two it is of both rows, with a mean square of 4 E(1 + u)² = 28 / 3."""
+    n, lam = 2000, 3.0
+    e, f = torch.zeros(n, 5), torch.zeros(n, 2)
+    e[:, 1], f[:, 0] = 1, 1
+    judge = lambda things: 0.5 * sum(x.square().sum(1) for x in things).reshape(-1, pack).sum(1)  # noqa: E731
+    real, fake = Judged.by(judge, (2 * e, 2 * f)), Judged.by(judge, (e, f))
+    norm = (GradientPenalty(lam)(judge, real, fake) / lam).sqrt().detach() + 1
+    if pack == 1:
+        u = norm / math.sqrt(2) - 1
+        assert len(u.unique()) > n / 2 and stats.kstest(u.numpy(), stats.uniform.cdf).pvalue > 1e-6
+    else:
+        assert norm.shape == (n // 2,)
+        assert_mean(norm.square(), 28 / 3)
 
 
 def test_clipped_weights_stay_within() -> None:

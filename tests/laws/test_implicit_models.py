@@ -1,15 +1,17 @@
 """The implicit model's laws: the entropy's gradient, what unrolling looks ahead at, what each game moves, and resuming."""
 
 import math
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from scipy import stats
 from torch import Size, Tensor, nn
 
 from laws.numerics import assert_equal, assert_mean
-from laws.parts import IMPLICIT_OBJECTIVES, implicit_model, small
+from laws.parts import ADVERSARIAL, IMPLICIT_OBJECTIVES, implicit_model, small, vae
 from uncollapse.data import from_arrays
 from uncollapse.distributions import HMC, Generator, LearnedSigma, Mixture, Normal, likelihoods, posteriors
 from uncollapse.divergences import (
@@ -17,16 +19,20 @@ from uncollapse.divergences import (
     R2,
     Critic,
     DensityRatio,
+    Game,
     GradientPenalty,
+    LeastSquares,
     NonSaturating,
     Penalty,
     Relativistic,
     Saturating,
+    Wasserstein,
 )
 from uncollapse.gan import ADA, ALI, GAN, VEEGAN, DiffAugment, Entropy, ImplicitModel, InfoGAN
+from uncollapse.gan.model import Drawn
 from uncollapse.learning import Alternating, OptimalCritic, Unrolled
 from uncollapse.learning.unrolled import moved
-from uncollapse.networks import MLP
+from uncollapse.networks import MLP, BatchNormMLP
 from uncollapse.training import Training, fit
 
 affine = partial(MLP, hidden=[])
@@ -76,6 +82,40 @@ def test_a_chain_that_stays_pays_the_generator_nothing() -> None:
     assert_mean(-(score * (drawn.x - model.decode(drawn.z))).sum(1).detach(), torch.tensor(2.0, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("burn_in", "draws"), [(0, 1), (2, 2), (3, 4)])
+def test_chains_run_as_long_as_they_are_asked_to(burn_in: int, draws: int) -> None:
+    """The first draw comes after burn_in transitions and its own, each further one a transition later, from where the last one
+    stood; the model is in eval() all the while, and in train() again after it."""
+    model = linear_model()
+    taken: list[int] = []
+    starts: list[Tensor] = []
+
+    class Counting(nn.Module):
+        def forward(self, log_density: object, z: Tensor, transitions: int) -> tuple[Tensor, Tensor]:
+            assert not model.training and not model.likelihood.network.training
+            taken.append(transitions)
+            starts.append(z)
+            return z + 1, torch.ones(len(z))
+
+    drawn = model.draws(3, torch.zeros(()))
+    _, told = Entropy(sampler=Counting, burn_in=burn_in, draws=draws)(model, drawn.x, drawn.z)
+    assert taken == [burn_in + 1] + [1] * (draws - 1)
+    assert model.training and model.likelihood.network.training
+    for i, start in enumerate(starts):
+        assert_equal(start, drawn.z + i)
+    assert_equal(told["latent_move"], torch.full((3,), float(draws)))
+
+
+def test_batch_statistics_are_not_moved_by_chains() -> None:
+    """The entropy's look at the generator leaves running means and variances as they were."""
+    model = ImplicitModel(Normal(2), likelihoods.Gaussian(2, (3,), BatchNormMLP))
+    drawn = model.draws(8, torch.zeros(()))
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    assert any("running" in name for name in before)
+    Entropy()(model, drawn.x, drawn.z)
+    assert all(torch.equal(before[name], value) for name, value in model.named_buffers())
+
+
 def test_unrolling_no_steps_is_the_plain_game(tmp_path: Path) -> None:
     """Bit for bit, weights of both players after ten steps."""
     weights = []
@@ -88,28 +128,100 @@ def test_unrolling_no_steps_is_the_plain_game(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
-@pytest.mark.parametrize("make", [partial(torch.optim.Adam, lr=0.1, weight_decay=0.1), partial(torch.optim.AdamW, lr=0.1)])
+RULES: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "Adam": partial(torch.optim.Adam, lr=0.1),
+    "Adam-betas": partial(torch.optim.Adam, lr=0.1, betas=(0.3, 0.7), eps=0.2),
+    "Adam-decay": partial(torch.optim.Adam, lr=0.1, weight_decay=0.1),
+    "Adam-decoupled": partial(torch.optim.Adam, lr=0.1, weight_decay=0.5, decoupled_weight_decay=True),
+    "Adam-maximize": partial(torch.optim.Adam, lr=0.1, weight_decay=0.1, maximize=True),
+    "AdamW": partial(torch.optim.AdamW, lr=0.1, weight_decay=0.5),
+    "SGD": partial(torch.optim.SGD, lr=0.01),
+    "SGD-decay": partial(torch.optim.SGD, lr=0.01, weight_decay=0.5),
+    "SGD-momentum": partial(torch.optim.SGD, lr=0.01, momentum=0.7),
+    "SGD-dampening": partial(torch.optim.SGD, lr=0.01, momentum=0.7, dampening=0.4, weight_decay=0.5),
+    "SGD-maximize": partial(torch.optim.SGD, lr=0.001, momentum=0.7, weight_decay=0.5, maximize=True),
+}
+
+
+@pytest.mark.parametrize("make", RULES.values(), ids=RULES.keys())
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_unrolled_rule_is_the_optimiser_s_own(make, steps: int) -> None:  # type: ignore[no-untyped-def]
-    """Steps of `moved` from a state in mid-training end where torch's own end, to 1e-12, and nothing of the optimiser moves."""
+    """Steps of `moved` from the start and from mid-training end where torch's own end, to 1e-12; nothing of the optimiser
+    moves."""
     p = nn.Parameter(torch.randn(5, dtype=torch.float64))
     optimiser, curve = make([p]), torch.randn(5, 5, dtype=torch.float64)
 
     def slope(x: Tensor) -> Tensor:
         return curve @ curve.T @ x
 
-    for _ in range(3):
-        p.grad = slope(p.detach())
-        optimiser.step()
-    value, state = p.detach().clone(), [dict(optimiser.state[p])]
-    before = {k: v.clone() for k, v in optimiser.state[p].items()}
-    for _ in range(steps):
-        (value,), state = moved(optimiser, [p], [value], [slope(value)], state)
-    assert all(torch.equal(before[k], v) for k, v in optimiser.state[p].items())
-    for _ in range(steps):
-        p.grad = slope(p.detach())
-        optimiser.step()
-    assert_equal(value, p.detach(), 1e-12)
+    for _ in range(2):
+        value, state = p.detach().clone(), [dict(optimiser.state[p])]
+        before = {k: v.clone() for k, v in optimiser.state[p].items() if v is not None}
+        for _ in range(steps):
+            (value,), state = moved(optimiser, [p], [value], [slope(value)], state)
+        assert all(torch.equal(before[k], v) for k, v in optimiser.state[p].items() if v is not None)
+        for _ in range(steps):
+            p.grad = slope(p.detach())
+            optimiser.step()
+        assert_equal(value, p.detach(), 1e-12)
+
+
+def test_rules_that_cannot_be_unrolled_are_refused() -> None:
+    """Nesterov's step, AMSGrad's maximum, and optimisers whose rule is not here."""
+    p = nn.Parameter(torch.ones(2))
+    for optimiser in (
+        torch.optim.SGD([p], lr=0.1, momentum=0.9, nesterov=True),
+        torch.optim.Adam([p], amsgrad=True),
+        torch.optim.AdamW([p], amsgrad=True),
+        torch.optim.Adagrad([p]),
+    ):
+        with pytest.raises(ValueError, match="without amsgrad and nesterov"):
+            moved(optimiser, [p], [p], [p], [{}])
+
+
+class Backward:
+    """An update by backward, as the training's own: gradients stay where they are until it clears its own."""
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], make: Callable[..., torch.optim.Optimizer], clip: float | None = None
+    ):
+        self.parameters, self.clip = list(parameters), clip
+        self.optimizer = make(self.parameters)
+
+    def __call__(self, loss: Tensor) -> None:
+        loss.backward()
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("clip", [None, 0.05], ids=["free", "clipped"])
+@pytest.mark.parametrize("norm", [None, 0.1], ids=["any-norm", "small-norm"])
+@pytest.mark.parametrize("make", [RULES["Adam-decoupled"], RULES["SGD-momentum"]], ids=["Adam", "SGD"])
+def test_the_look_ahead_is_where_the_critic_would_go(  # type: ignore[no-untyped-def]
+    make, norm: float | None, clip: float | None
+) -> None:
+    """Three steps ahead it has the weights that three of its own steps on that batch give: with weights that are clipped, and
+    with gradients whose norm is. To 1e-10, from the start and from mid-training."""
+    model = ImplicitModel(Normal(2), Generator(2, (3,), small))
+    objective = GAN(model, partial(Critic, network=small, clip=clip), Wasserstein(), [R1(0.5)]).double()
+    objective.critic.constrain()
+    procedure, x = Unrolled(objective, unroll=3), torch.randn(20, 3, dtype=torch.float64) + 3
+    procedure.connect(lambda module: module, lambda parameters, rate=1.0: Backward(parameters, make, norm))
+    for seed in range(2):
+        torch.manual_seed(seed)
+        ahead = procedure._ahead(x, t)
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            things = objective.pairs(x)
+        for _ in range(3):
+            bound, logged = objective.judgement(*things, t)
+            procedure.criticise(-bound.mean())
+            objective.after_critic(logged)
+        for p in objective.critic.parameters():
+            assert_equal(ahead[id(p)].detach(), p.detach())
+        assert clip is None or max(float(value.detach().abs().max()) for value in ahead.values()) == clip
 
 
 @pytest.mark.parametrize("penalties", [[], [R1(0.5)], [R2(0.5)], [GradientPenalty(0.5)]])
@@ -188,6 +300,61 @@ def test_each_player_moves_its_own(name: str) -> None:
     assert fitted.lines[-1]["verdict"]
 
 
+@pytest.mark.parametrize("name", [*IMPLICIT_OBJECTIVES, *ADVERSARIAL])
+def test_no_player_s_step_leaves_a_gradient_on_the_other(name: str) -> None:
+    """The critic's step has no gradient for the model, which the model's own would add to its, and the model's none for the
+    critic; nor does either leave one of its own."""
+    torch.manual_seed(0)
+    objective = ADVERSARIAL[name](vae()) if name in ADVERSARIAL else IMPLICIT_OBJECTIVES[name](implicit_model(name))
+    x = torch.bernoulli(torch.full((8, 3), 0.5))
+    for procedure in (Alternating(objective), Unrolled(objective, unroll=1)):
+        procedure.connect(lambda module: module, lambda parameters, rate=1.0: Backward(parameters, RULES["SGD"]))
+        for step in (procedure.judge, procedure.turn):
+            step(x, t)
+            assert all(p.grad is None for p in objective.parameters())
+
+
+@pytest.mark.parametrize("name", ["VEEGAN", "InfoGAN"])
+def test_what_is_paid_for_is_paid_by_example_in_packs(name: str) -> None:
+    """The objective of a pack is the mean of what its examples are paid, less the pack's loss."""
+    torch.manual_seed(0)
+    kind, model = {"VEEGAN": VEEGAN, "InfoGAN": InfoGAN}[name], implicit_model(name)
+    objective = kind(model, partial(Critic, network=small, pack=3), lam=0.7)
+    bound, logged = objective(torch.randn(12, 3), t)
+    (paid,) = (value for key, value in logged.items() if key != "generator_loss")
+    assert bound.shape == logged["generator_loss"].shape == (4,) and paid.shape == (12,)
+    assert_equal(bound, 0.7 * paid.reshape(4, 3).mean(1) - logged["generator_loss"], 1e-6)
+
+
+def test_the_entropy_of_a_pack_is_the_mean_of_its_examples() -> None:
+    """Packs of four of equal examples leave the entropy's gradient as it is without packs: with a critic that says nothing."""
+    found = []
+    for pack in (1, 4):
+        torch.manual_seed(0)
+        model = linear_model().double()
+        objective = GAN(model, partial(Critic, network=small, pack=pack), entropy=Entropy(lam=1.0)).double().eval()
+        for p in objective.critic.parameters():
+            nn.init.zeros_(p)
+        torch.manual_seed(1)
+        bound, _ = objective(torch.zeros(8, 2, dtype=torch.float64), t)
+        found.append(torch.autograd.grad(bound.mean(), list(model.parameters())))
+    assert max(float(a.abs().max()) for a in found[0]) > 0.1
+    for a, b in zip(*found, strict=True):
+        assert_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["VEEGAN", "InfoGAN"])
+def test_a_prior_is_not_paid_for_latents_that_are_easy_to_read(name: str) -> None:
+    """What is read off draws moves the prior through the draws alone: with draws held fixed, z has no gradient."""
+    torch.manual_seed(0)
+    kind, model = {"VEEGAN": VEEGAN, "InfoGAN": InfoGAN}[name], implicit_model(name)
+    drawn = model.draws(6, torch.zeros(()))
+    z, x = drawn.z.detach().requires_grad_(), drawn.x.detach().requires_grad_()
+    gain, _ = kind(model, critic).gain(Drawn(x, z))
+    along_x, along_z = torch.autograd.grad(gain.sum(), [x, z], allow_unused=True)
+    assert along_z is None and along_x.abs().sum() > 0
+
+
 def test_veegan_s_reconstructor_learns_by_reconstruction_alone() -> None:
     """Its gradient is that of E log q(z | x(z)) with the same draws."""
     torch.manual_seed(0)
@@ -253,6 +420,88 @@ def test_augmentations_keep_the_gradient_and_the_kind() -> None:
     assert float(ada.p) == 0.5
     ada.follow(-torch.ones(4))
     assert float(ada.p) == 0.0
+
+
+def test_brightness_is_spread_evenly_around_none() -> None:
+    """One number for each image, from -b to b: Kolmogorov's distance from the uniform distribution, failure rate 1e-6; by
+    default a quarter of what images in [0, 1] span."""
+    x = torch.rand(4000, 2, 3, 3, dtype=torch.float64)
+    added = DiffAugment(shift=0.0, cutout=0.0)(x) - x
+    assert_equal(added, added[:, :1, :1, :1].expand_as(added))
+    b = added[:, 0, 0, 0]
+    assert float(b.min()) < -0.2 and 0.2 < float(b.max()) <= 0.25
+    assert stats.kstest(b.numpy(), stats.uniform(-0.25, 0.5).cdf).pvalue > 1e-6
+
+
+def test_rows_and_columns_shift_alone() -> None:
+    """A point in the middle comes to rest at every place within reach, each as often: chi-squared, failure rate 1e-6."""
+    x = torch.zeros(6000, 1, 12, 8)
+    x[:, :, 6, 4] = 1
+    y = DiffAugment(brightness=0.0, shift=0.25, cutout=0.0)(x)
+    assert (y.sum((1, 2, 3)) == 1).all()
+    rest = y.sum((0, 1))
+    within = rest[3:10, 2:7]
+    assert rest.sum() == within.sum()
+    assert stats.chisquare(within.flatten().numpy()).pvalue > 1e-6
+
+
+def test_the_cut_square_has_its_centre_anywhere() -> None:
+    """A pixel is cut as often as a centre lies within half a side of it, in rows and in columns: by the lengths of these, 6
+    standard errors (2e-9 each); the square itself is half as wide and high as the image, less what lies outside."""
+    rows, columns = 8, 12
+    cut = DiffAugment(brightness=0.0, shift=0.0, cutout=0.5)(torch.ones(8000, 1, rows, columns))[:, 0] == 0
+
+    def covered(n: int) -> Tensor:
+        middle = torch.arange(n, dtype=torch.float64) + 0.5
+        return ((middle + n / 4).clamp(max=n) - (middle - n / 4).clamp(min=0)) / n
+
+    assert_mean(cut.double(), covered(rows)[:, None] * covered(columns))
+    sizes = cut.any(2).sum(1).double(), cut.any(1).sum(1).double()
+    assert all(rows_.max() == n / 2 and rows_.min() <= n / 4 + 1 for rows_, n in zip(sizes, (rows, columns), strict=True))
+
+
+@pytest.mark.parametrize(("target", "up"), [(0.4, True), (0.6, False), (-0.5, True)])
+def test_ada_follows_its_target(target: float, up: bool) -> None:
+    """Three of four real ones called real have a mean sign of 0.5: above the target p rises, below it it falls."""
+    ada = ADA(target=target, rate=0.1)
+    ada.p.fill_(0.5)
+    ada.follow(torch.tensor([3.0, 0.1, 9.0, -5.0]))
+    assert float(ada.p) == pytest.approx(0.6 if up else 0.4)
+
+
+@pytest.mark.parametrize(
+    ("game", "number", "up"), [(LeastSquares(), 0.3, False), (LeastSquares(), 0.7, True), (NonSaturating(), 0.3, True)]
+)
+def test_ada_counts_from_the_game_s_boundary(game: Game, number: float, up: bool) -> None:
+    """Least squares call a number below 1/2 fake; a logit above 0 is real."""
+    images = ImplicitModel(Normal(2), Generator(2, (1, 4, 4), small))
+    objective = GAN(images, critic, game, augmentation=ADA(rate=0.1))
+    objective.augmentation.p.fill_(0.5)
+    objective.after_critic({"critic_real": torch.full((8,), number)})
+    assert float(objective.augmentation.p) == pytest.approx(0.6 if up else 0.4)
+
+
+@pytest.mark.parametrize("penalty", [R1(2.0), R2(2.0)], ids=["R1", "R2"])
+def test_penalties_are_of_the_image_before_it_is_augmented(penalty: Penalty) -> None:
+    """The squared gradient of x to a(T(x)) with the same T, by autograd on the image itself, to 1e-10: smaller than that of the
+    augmented image, since cut pixels have none; and the critic sees real and fake through the augmentation, but not in eval()."""
+    torch.manual_seed(0)
+    images = ImplicitModel(Normal(2), Generator(2, (1, 8, 8), small))
+    objective = GAN(images, critic, penalties=[penalty], augmentation=DiffAugment(cutout=0.7)).double()
+    things = tuple((torch.rand(16, 1, 8, 8, dtype=torch.float64),) for _ in range(2))
+    torch.manual_seed(5)
+    _, logged = objective.judgement(*things, t)
+    torch.manual_seed(5)
+    leaves = [x.clone().requires_grad_() for (x,) in things]
+    seen = [objective.augmentation(x) for x in leaves]
+    logits, which = [objective.critic(y) for y in seen], 0 if isinstance(penalty, R1) else 1
+    assert_equal(logged["critic_real"], logits[0])
+    assert_equal(logged["critic_fake"], logits[1])
+    of_image, of_seen = torch.autograd.grad(logits[which].sum(), [leaves[which], seen[which]])
+    assert_equal(logged["penalty"], of_image.square().flatten(1).sum(1))
+    assert (logged["penalty"] < 0.9 * of_seen.square().flatten(1).sum(1)).all()
+    objective.eval()
+    assert_equal(objective.judgement(*things, t)[1]["critic_real"], objective.critic(*things[0]))
 
 
 def run(out: Path, steps: int, resume: bool = False) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
 """Divergences: how far one distribution is from another."""
 
 from uncollapse.divergences.critics import Critic, Things
+from uncollapse.divergences.copying import Copying, copying
 from uncollapse.divergences.duplicates import Duplicates, duplicates
-from uncollapse.divergences.energy import energy_distance
+from uncollapse.divergences.energy import energy_coefficient, energy_distance
 from uncollapse.divergences.f_divergences import KL, FDivergence, Hellinger, JensenShannon, Pearson, ReverseKL
 from uncollapse.divergences.games import (
     DensityRatio,
@@ -26,6 +27,7 @@ __all__ = [
     "R1",
     "R2",
     "RBF",
+    "Copying",
     "Critic",
     "DensityRatio",
     "Duplicates",
@@ -47,7 +49,9 @@ __all__ = [
     "Saturating",
     "Things",
     "Wasserstein",
+    "copying",
     "duplicates",
+    "energy_coefficient",
     "energy_distance",
     "has_closed_form",
     "kl_units",

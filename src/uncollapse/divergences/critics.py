@@ -115,3 +115,7 @@ class Critic(Part, nn.Module):
         if self.clip is not None:
             for p in self.parameters():
                 p.clamp_(-self.clip, self.clip)
+
+    def constrained(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Values of its weights within the clip, if there is one, differentiable: what `constrain` makes of them."""
+        return list(values) if self.clip is None else [value.clamp(-self.clip, self.clip) for value in values]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from uncollapse.divergences.samples import double
 from uncollapse.parts import Part
 
 
@@ -132,7 +133,7 @@ def mmd(x: Tensor, y: Tensor, kernel: Kernel | Polynomial, unbiased: bool = True
     :math:`\tfrac1n \mathbb E[k(x, x) - k(x, x')] + \tfrac1m \mathbb E[k(y, y) - k(y, y')]`.
 
     Args:
-        x: n draws, [..., n, L].
+        x: n draws, [..., n, L]. Integers and half precision, which do not hold k and its sums, are taken in float64.
         y: m draws, [..., m, L].
         kernel: k.
         unbiased: The U-statistic; else the V-statistic.
@@ -151,8 +152,13 @@ def mmd(x: Tensor, y: Tensor, kernel: Kernel | Polynomial, unbiased: bool = True
         >>> round(float(mmd(x, x, RBF(), unbiased=False)), 6), round(float(mmd(x, x, RBF())), 4)
         (0.0, -0.8647)
     """
+    x, y = _at_least_float32(x), _at_least_float32(y)
     cross = kernel.between(x, y).mean((-2, -1))
     return _within(x, kernel, unbiased) + _within(y, kernel, unbiased) - 2 * cross
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype in (torch.float32, torch.float64) else double(x)
 
 
 def _squares(x: Tensor, y: Tensor) -> Tensor:

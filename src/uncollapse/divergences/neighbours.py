@@ -7,6 +7,8 @@ from torch import Tensor
 
 from uncollapse.divergences.samples import admit, blocks, double
 
+SLACK = 1e-9  # of a radius, above the rounding of float64 distances
+
 
 class PRDC(NamedTuple):
     """All in [0, 1] but density, which is about 1 between equal distributions."""
@@ -31,7 +33,9 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
     ball: one among the data lifts precision, which density weighs by 1 / k; one among the samples lifts recall, and coverage
     never looks at balls of samples. Between equal distributions coverage is about :math:`1 - 2^{-k}` where N = M.
 
-    Distances are in float64.
+    Balls are closed: a point as far away as the k-th neighbour lies in the ball. Distances are in float64, and equal ones are
+    equal whatever rounding makes of them: the radii are longer by 1e-9 of themselves. It matters on grids, such as binary data,
+    where a large part of the points lie on a rim.
 
     Args:
         real: Features of data x [N, D].
@@ -70,5 +74,5 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
 
 
 def _radii(x: Tensor, k: int) -> Tensor:
-    """The distance of each point's k-th neighbour [N]; the nearest of all is the point itself."""
-    return torch.cat([distances.kthvalue(k + 1, -1).values for _, distances in blocks(x, x)])
+    """The distance of each point's k-th neighbour [N], rounding apart; the nearest of all is the point itself."""
+    return torch.cat([distances.kthvalue(k + 1, -1).values for _, distances in blocks(x, x)]) * (1 + SLACK)

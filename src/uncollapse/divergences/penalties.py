@@ -47,11 +47,15 @@ class Penalty(Part, ABC):
 class R1(Penalty):
     r"""The squared gradient at real observations, :math:`\tfrac\gamma2 \lVert \nabla_x a(x_{\mathrm{real}}) \rVert^2`.
 
+    With an augmentation T the logit is :math:`a(T(x))`, and the gradient is with respect to the image x itself, through T: as
+    in StyleGAN2-ADA, in the authors' own StyleGAN2 with DiffAugment, and in R3GAN. `R2` and `GradientPenalty` likewise.
+
     Args:
         gamma: Weight γ, a number or a schedule.
 
     References:
-        Mescheder, Geiger and Nowozin (2018), Which Training Methods for GANs do actually Converge?, equation 9.
+        Mescheder, Geiger and Nowozin (2018), Which Training Methods for GANs do actually Converge?, equation 9; with an
+        augmentation: Karras et al. (2020), Training Generative Adversarial Networks with Limited Data, and its code.
 
     Example:
         >>> judge = lambda things: things[0].sum(-1)

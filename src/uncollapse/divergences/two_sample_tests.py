@@ -209,7 +209,10 @@ def _exact(x: Tensor, y: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def memorisation(samples: Tensor, train: Tensor, heldout: Tensor, seed: int = 0) -> Memorisation:
-    r"""Does a generator copy its training set? How often the data nearest to a sample are training, not held-out ones.
+    r"""Does a generator copy these training rows? How often the data nearest to a sample are training, not held-out ones.
+
+    It looks at M training rows alone. Of a generator that copies n rows it sees those samples that are of the M, so that the
+    share of a pure copier is ½ + M / 2n: take `copying` where held-out rows are fewer than training rows.
 
     .. math:: s = \frac1N \sum_i \mathbb 1[d(x_i, T) < d(x_i, H)], \quad d(x, A) = \min_{a \in A} \lVert x - a \rVert,
               \quad |T| = |H| = M

@@ -1,6 +1,6 @@
 """Evaluation: one number each, for any trained model."""
 
-from uncollapse.divergences import PRDC, duplicates, energy_distance, mode_entropy, prdc
+from uncollapse.divergences import PRDC, copying, duplicates, energy_coefficient, energy_distance, mode_entropy, prdc
 from uncollapse.divergences.two_sample_tests import classifier_test, memorisation, mmd_test, nearest_neighbours
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket, reverse
 from uncollapse.evaluation.annealing import Annealing, Ladder, LinearLadder, SigmoidLadder
@@ -65,10 +65,12 @@ __all__ = [
     "bracket",
     "choose_noise",
     "classifier_test",
+    "copying",
     "decoder_evaluations",
     "digit_classifier",
     "diversity_ms_ssim",
     "duplicates",
+    "energy_coefficient",
     "energy_distance",
     "evaluate",
     "evaluate_annealed",

@@ -43,7 +43,8 @@ def kde(
         budget: Distances that are held at a time.
 
     Raises:
-        ValueError: If a bandwidth is not above 0, several come without validation data, or shapes differ.
+        ValueError: If a bandwidth is not above 0, several come without validation data, shapes differ, or a number is not
+            finite.
 
     References:
         Parzen (1962), On Estimation of a Probability Density Function and Mode; what is wrong with it: Theis, van den Oord and
@@ -79,10 +80,15 @@ def _block(centres: Tensor, x: Tensor, bandwidths: Sequence[float]) -> Tensor:
 
 
 def _admit(samples: Tensor, x: Tensor, bandwidths: Sequence[float], validation: Tensor | None) -> None:
-    if not len(bandwidths) or min(bandwidths) <= 0:
-        raise ValueError(f"expected at least one bandwidth, all above 0, came {list(bandwidths)}; write [0.2]")
+    if not len(bandwidths) or not all(0 < h < math.inf for h in bandwidths):
+        raise ValueError(f"expected at least one bandwidth, all finite and above 0, came {list(bandwidths)}; write [0.2]")
     if validation is None and len(bandwidths) > 1:
         raise ValueError(f"expected validation data to choose among {len(bandwidths)} bandwidths; write validation=..., or one")
-    shapes = [tuple(t.shape[1:]) for t in (samples, x, *([] if validation is None else [validation]))]
+    given = {"samples": samples, "x": x} | ({} if validation is None else {"validation": validation})
+    shapes = [tuple(t.shape[1:]) for t in given.values()]
     if len(set(shapes)) > 1 or not len(samples):
         raise ValueError(f"expected samples and observations of one shape, came {len(samples)} samples of {shapes}")
+    broken = {name: int((~t.isfinite().flatten(1).all(1)).sum()) for name, t in given.items() if t.numel()}
+    if any(broken.values()):
+        words = ", ".join(f"{n} rows of {name}" for name, n in broken.items() if n)
+        raise ValueError(f"expected finite numbers, came NaN or infinity in {words}; leave such rows out and count them apart")

@@ -31,7 +31,7 @@ def kid(real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: 
     .. math:: \mathrm{MMD}^2(p, q), \quad k(x, y) = \left(\tfrac1D\, x \cdot y + 1\right)^3
 
     Its expectation does not depend on how many samples there are; between equal distributions it is 0, so estimates may be
-    negative. A subset takes size² numbers at a time, in the features' own type.
+    negative. All in float64, size² numbers at a time: the cubes of integers, and of large features in float32, drown it.
 
     Args:
         real: Features of data [N, D].
@@ -60,7 +60,7 @@ def kid(real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: 
     if min(n, m) < size:
         raise ValueError(f"expected at least size={size} features of each, came {n} real and {m} fake; write size={min(n, m)}")
     generator, kernel = torch.Generator().manual_seed(seed), Polynomial()
-    values = [mmd(_some(real, size, generator), _some(fake, size, generator), kernel) for _ in range(subsets)]
+    values = [mmd(double(_some(real, size, generator)), double(_some(fake, size, generator)), kernel) for _ in range(subsets)]
     return KID(*_over(torch.stack(values)))
 
 
@@ -102,7 +102,7 @@ def kid_interval(real: Tensor, fake: Tensor, size: int = 250, blocks: int = 10, 
         )
     generator, kernel = torch.Generator().manual_seed(seed), Polynomial()
     x, y = (_some(rows, blocks * size, generator).split(size) for rows in (real, fake))
-    values = torch.stack([mmd(a, b, kernel) for a, b in zip(x, y, strict=True)]).double()
+    values = torch.stack([mmd(double(a), double(b), kernel) for a, b in zip(x, y, strict=True)])
     return Estimate(float(values.mean()), float(values.std()) / blocks**0.5)
 
 

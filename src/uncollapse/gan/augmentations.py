@@ -25,8 +25,14 @@ class Augmentation(Part, nn.Module, ABC):
 class DiffAugment(Augmentation):
     r"""Differentiable augmentation: brightness, a shift with zeros behind it, and a square that is cut out.
 
+    .. math:: x + b \, (2 u - 1), \quad u \sim \mathcal U(0, 1),
+
+    one number for each image, then a shift of rows and another of columns, each whole number of pixels as likely, then zeros in
+    a square with its centre anywhere. The authors' images are in [−1, 1] and their b is 0.5, a quarter of the range: 0.25 here,
+    where images are in [0, 1]. Their zeros are grey, these are black. Their saturation and contrast are not here.
+
     Args:
-        brightness: Largest half-width of the number that is added to an image: from the uniform distribution around 0.
+        brightness: b, in units of the image.
         shift: Largest shift, as a share of height and width.
         cutout: Side of the square, as a share of height and width.
 
@@ -42,7 +48,7 @@ class DiffAugment(Augmentation):
         torch.Size([4, 1, 8, 8])
     """
 
-    def __init__(self, brightness: float = 0.5, shift: float = 0.125, cutout: float = 0.5):
+    def __init__(self, brightness: float = 0.25, shift: float = 0.125, cutout: float = 0.5):
         super().__init__()
         if brightness < 0 or not 0 <= shift < 1 or not 0 <= cutout < 1:
             raise ValueError(
@@ -83,7 +89,7 @@ class ADA(Augmentation):
     p: Tensor
 
     def __init__(
-        self, target: float = 0.6, rate: float = 1e-3, brightness: float = 0.5, shift: float = 0.125, cutout: float = 0.5
+        self, target: float = 0.6, rate: float = 1e-3, brightness: float = 0.25, shift: float = 0.125, cutout: float = 0.5
     ):
         super().__init__()
         if not -1 < target < 1 or rate <= 0:

@@ -26,7 +26,7 @@ class Entropy(Part, nn.Module):
     Args:
         lam: Weight λ.
         sampler: Factory of the sampler; its step size follows the acceptance in training.
-        burn_in: Transitions before the first draw.
+        burn_in: Transitions that are left out, before that of the first draw.
         draws: Draws of p(z|x) for each x, a transition apart.
 
     Raises:

@@ -31,7 +31,8 @@ class GAN(TwoPlayer):
         critic: Factory of the critic, called with the shapes of what it sees; packs, instance noise and clipping are its own.
         game: What both players minimise.
         penalties: Penalties of the critic's gradient: `R1`, `R2`, `GradientPenalty`.
-        augmentation: What real and fake go through before the critic, `DiffAugment` or `ADA`.
+        augmentation: What real and fake go through before the critic, `DiffAugment` or `ADA`. Penalties are of the gradient
+            with respect to the images before it.
         entropy: The entropy's weight λ and sampler (PresGAN); None: none.
 
     Raises:
@@ -108,8 +109,8 @@ class GAN(TwoPlayer):
 
     def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         drawn = self.model.draws(len(x), x)
-        fake = self.critic(*self.fakes(drawn), t=t)
-        real = self.critic(*self.reals(x), t=t) if self.sees_real else None
+        fake = self.judgement.logits(self.fakes(drawn), t)
+        real = self.judgement.logits(self.reals(x), t) if self.sees_real else None
         loss = self.game.generator(fake, real) + self.encoder_loss(real)
         gain, told = self.gain(drawn)
         return gain.reshape(-1, self.critic.pack).mean(1) - loss, {"generator_loss": loss, **told}
@@ -130,16 +131,18 @@ class GAN(TwoPlayer):
         return self.entropy(self.model, drawn.x, drawn.z)
 
     def reals(self, x: Tensor) -> Things:
-        """What the critic sees of observations x [B, *shape]."""
-        return (self.augmented(x),)
+        """What the critic judges of observations x [B, *shape]."""
+        return (x,)
 
     def fakes(self, drawn: Drawn) -> Things:
-        """What the critic sees of the model's draws: their latents too where it is a joint one."""
-        return (self.augmented(drawn.x), drawn.z) if self.joint else (self.augmented(drawn.x),)
+        """What the critic judges of the model's draws: their latents too where it is a joint one."""
+        return (drawn.x, drawn.z) if self.joint else (drawn.x,)
 
-    def augmented(self, x: Tensor) -> Tensor:
-        """The observations as the critic is shown them."""
-        return x if self.augmentation is None or not self.training else self.augmentation(x)
+    def augmented(self, things: Things) -> Things:
+        """The observation augmented, in train() alone; a latent beside it stays."""
+        if self.augmentation is None or not self.training:
+            return things
+        return self.augmentation(things[0]), *things[1:]
 
     def pairs(self, x: Tensor) -> tuple[Things, Things]:
         return self.reals(x), self.fakes(self.model.draws(len(x), x))
@@ -181,7 +184,7 @@ class ALI(GAN):
         return 0.0 if real is None or self.game.pairs else self.game.inference(real)
 
     def reals(self, x: Tensor) -> Things:
-        return self.augmented(x), self.model.posterior(x).rsample()
+        return x, self.model.posterior(x).rsample()
 
 
 class VEEGAN(GAN):
@@ -225,7 +228,7 @@ class VEEGAN(GAN):
     def reals(self, x: Tensor) -> Things:
         with torch.no_grad():
             z = self.model.posterior(x).sample()
-        return self.augmented(x), z
+        return x, z
 
     def gain(self, drawn: Drawn) -> tuple[Tensor, Logged]:
         gain, told = super().gain(drawn)

@@ -20,22 +20,33 @@ class Judgement(nn.Module):
     Args:
         critic: The critic.
         game: What it minimises.
-        penalties: What is added to that.
+        penalties: What is added to that: of the gradient with respect to the things themselves, before they are augmented.
+        augmented: What the things go through before the critic; None: nothing.
     """
 
-    def __init__(self, critic: Critic, game: Game, penalties: Sequence[Penalty] = ()):
+    def __init__(
+        self,
+        critic: Critic,
+        game: Game,
+        penalties: Sequence[Penalty] = (),
+        augmented: Callable[[Things], Things] | None = None,
+    ):
         super().__init__()
-        self.critic, self.game, self.penalties = critic, game, list(penalties)
+        self.critic, self.game, self.penalties, self.augmented = critic, game, list(penalties), augmented
+
+    def logits(self, things: Things, t: Tensor) -> Tensor:
+        """The critic's logits of things [B, *shape], augmented first: [B / m] with packs of m."""
+        return self.critic(*(things if self.augmented is None else self.augmented(things)), t=t)
 
     def forward(self, real: Things, fake: Things, t: Tensor) -> tuple[Tensor, Logged]:
         """What the critic maximises, and what to log of it: things [B, *shape] each to [B / m] with packs of m."""
         if self.penalties:
             return self._penalised(real, fake, t)
-        return self._scored(self.critic(*real, t=t), self.critic(*fake, t=t))
+        return self._scored(self.logits(real, t), self.logits(fake, t))
 
     def _penalised(self, real: Things, fake: Things, t: Tensor) -> tuple[Tensor, Logged]:
         def judge(things: Things) -> Tensor:
-            return self.critic(*things, t=t)
+            return self.logits(things, t)
 
         a, b = Judged.by(judge, real), Judged.by(judge, fake)
         bound, logged = self._scored(a.logits, b.logits)
@@ -59,7 +70,8 @@ class TwoPlayer(Objective):
 
     def __init__(self, model: nn.Module, critic: Critic, game: Game, penalties: Sequence[Penalty] = ()):
         super().__init__(model)
-        self.judgement = Judgement(critic, game, penalties)  # which alone holds the critic: its weights have one name
+        # which alone holds the critic: its weights have one name
+        self.judgement = Judgement(critic, game, penalties, self.augmented)
         self.game, self.penalties = game, self.judgement.penalties
 
     @property
@@ -74,11 +86,15 @@ class TwoPlayer(Objective):
 
     @abstractmethod
     def pairs(self, x: Tensor) -> tuple[Things, Things]:
-        """What the critic is to tell apart, of a batch x [B, *shape]: the real things and the fakes."""
+        """What the critic is to tell apart, of a batch x [B, *shape]: the real things and the fakes, not yet augmented."""
+
+    def augmented(self, things: Things) -> Things:
+        """The things as the critic sees them: as they are, unless a subclass has an augmentation."""
+        return things
 
     def passes(self, x: Tensor, t: Tensor) -> None:
         for things in self.pairs(x):
-            self.critic(*things, t=t)
+            self.judgement.logits(things, t)
         super().passes(x, t)
 
     def schedules(self) -> Iterator[Schedule]:

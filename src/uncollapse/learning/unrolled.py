@@ -1,11 +1,12 @@
 """Unrolled games: the model looks ahead at what the critic will say to its move."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, Optimizer
 
 from uncollapse.learning.games import Alternating
 from uncollapse.learning.objective import Logged, Objective
@@ -21,8 +22,8 @@ class Unrolled(Alternating):
               \theta \leftarrow \theta + \eta \, \nabla_\theta \mathcal L(\theta, \psi^K(\theta))
 
     Then the critic itself takes its one step, as ever. The optimiser's own rule is unrolled, from its state as it stands, and
-    the gradient goes through it; all K steps see the batch of the model's own step, with the same draws. K = 0 is the plain
-    game, `Alternating`.
+    the gradient goes through it, through the clipping of the gradient's norm, and through that of the critic's weights. All K
+    steps see the batch of the model's own step, with the same draws. K = 0 is the plain game, `Alternating`.
 
     Args:
         objective: One with a critic.
@@ -58,8 +59,6 @@ class Unrolled(Alternating):
         ahead = self._ahead(x, t)
         bound, logged = functional_call(self.forward, {held[key]: value for key, value in ahead.items()}, (x, t))
         self.ascend(bound)
-        for p in self.players.critic.parameters():
-            p.grad = None
         return {name: value.detach() for name, value in logged.items()}
 
     def _ahead(self, x: Tensor, t: Tensor) -> dict[int, Tensor]:
@@ -76,8 +75,18 @@ class Unrolled(Alternating):
             given = {names[id(p)]: value for p, value in zip(parameters, now, strict=True)}
             bound, _ = functional_call(judgement, given, (real, fake, t))
             gradients = torch.autograd.grad(-bound.mean(), now, create_graph=True)
-            now, moments = moved(optimizer, parameters, now, list(gradients), moments)
+            now, moments = moved(optimizer, parameters, now, _clipped(gradients, getattr(update, "clip", None)), moments)
+            now = self.players.critic.constrained(now)
         return {id(p): value for p, value in zip(parameters, now, strict=True)}
+
+
+def _clipped(gradients: Sequence[Tensor], most: float | None) -> list[Tensor]:
+    """Gradients whose norm, all together, is at most this: as torch's `clip_grad_norm_` has them, differentiable."""
+    if most is None:
+        return list(gradients)
+    norm = (torch.stack([g.square().sum() for g in gradients]).sum() + 1e-30).sqrt()  # the root has no gradient at 0
+    factor = (most / (norm + 1e-6)).clamp(max=1)
+    return [g * factor for g in gradients]
 
 
 def moved(
@@ -86,7 +95,7 @@ def moved(
     """One step of an optimiser's rule as a function: where `values` go, and its state after; nothing of its own is touched.
 
     Args:
-        optimizer: Adam, AdamW or SGD.
+        optimizer: Adam, AdamW or SGD, with any of their settings but amsgrad and nesterov.
         parameters: Its parameters, whose groups hold the settings.
         values: What stands in their place.
         gradients: Of the values.
@@ -103,16 +112,18 @@ def moved(
             "write --optimizer Adam"
         )
     stepped = [
-        rule(value, gradient, state, settings[id(p)], isinstance(optimizer, AdamW))
+        rule(value, -gradient if settings[id(p)]["maximize"] else gradient, state, settings[id(p)])
         for p, value, gradient, state in zip(parameters, values, gradients, moments, strict=True)
     ]
     return [value for value, _ in stepped], [state for _, state in stepped]
 
 
-def _adam(value: Tensor, gradient: Tensor, state: State, group: dict[str, Any], decoupled: bool) -> tuple[Tensor, State]:
+def _adam(value: Tensor, gradient: Tensor, state: State, group: dict[str, Any]) -> tuple[Tensor, State]:
     rate, (b1, b2), decay = group["lr"], group["betas"], group["weight_decay"]
-    if decay:
-        gradient, value = (gradient, value * (1 - rate * decay)) if decoupled else (gradient + decay * value, value)
+    if decay and group["decoupled_weight_decay"]:
+        value = value * (1 - rate * decay)
+    elif decay:
+        gradient = gradient + decay * value
     zero = torch.zeros_like(value)
     n = state.get("step", zero.new_zeros(())) + 1
     m = b1 * state.get("exp_avg", zero) + (1 - b1) * gradient
@@ -121,7 +132,7 @@ def _adam(value: Tensor, gradient: Tensor, state: State, group: dict[str, Any], 
     return value - rate / (1 - b1**n) * m / (spread + group["eps"]), {"step": n, "exp_avg": m, "exp_avg_sq": v}
 
 
-def _sgd(value: Tensor, gradient: Tensor, state: State, group: dict[str, Any], decoupled: bool) -> tuple[Tensor, State]:
+def _sgd(value: Tensor, gradient: Tensor, state: State, group: dict[str, Any]) -> tuple[Tensor, State]:
     if group["weight_decay"]:
         gradient = gradient + group["weight_decay"] * value
     if group["momentum"]:
