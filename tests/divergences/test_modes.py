@@ -30,7 +30,9 @@ def test_the_floor_is_that_of_all_outcomes(k: int) -> None:
         assert reverse_kl_floor(k, n) == pytest.approx((mean, deviation), rel=1e-10, abs=1e-7)
 
 
-@pytest.mark.parametrize(("k", "n"), [(2, 30), (2, 200), (3, 60), (4, 100), (8, 300), (25, 60), (25, 300), (300, 30), (300, 400)])
+@pytest.mark.parametrize(
+    ("k", "n"), [(2, 30), (2, 200), (3, 60), (4, 100), (8, 300), (25, 60), (25, 300), (300, 30), (300, 400)]
+)
 def test_the_floor_by_the_counts_of_two_modes(k: int, n: int) -> None:
     """The variance of a sum is that of one term and its covariance with another, whose count is binomial given the first."""
     c = np.arange(n + 1)
