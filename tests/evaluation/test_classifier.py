@@ -34,10 +34,16 @@ def upsampled(split: Source) -> Source:
     return Source(x, split.labels)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small() -> tuple[Source, Source]:
     digits = load("digits")
     return upsampled(digits.train), upsampled(digits.test)
+
+
+@pytest.fixture(scope="module")
+def learned(small: tuple[Source, Source]) -> Classifier:
+    """Of small digits, in four epochs."""
+    return trained(*small, Settings(epochs=4))
 
 
 SHARPNESS = DigitSharpness(torch.randn(10, 8), torch.randn(10, 8, 8), 2.5)
@@ -65,10 +71,9 @@ def kept() -> list[Path]:
     return sorted((fetch.cache() / "classifiers").iterdir())
 
 
-def test_it_learns_digits(small) -> None:
+def test_it_learns_digits(small, learned: Classifier) -> None:
     """Of 1,439 small digits in four epochs: nine of ten unseen ones right, and as many as it says."""
-    train, test = small
-    found = trained(train, test, Settings(epochs=4))
+    test, found = small[1], learned
     right = (found.probabilities(test.all()).argmax(1) == test.labels).double().mean()
     assert found.accuracy == float(right) > 0.9
 
@@ -156,15 +161,44 @@ def test_modes_of_stacked_digits_are_read_as_one_number() -> None:
     assert torch.equal(stacked_modes(x, found), modes)
 
 
-def test_a_blurred_mean_is_near_no_stacked_digits(small) -> None:
-    """Over pixels the mean image is near nearly all of them; by what the classifier sees it is a collapse."""
-    train, test = small
-    x = test.all()
+def test_a_blurred_mean_is_near_no_stacked_digits(small, learned: Classifier) -> None:
+    """Over pixels the mean image is near nearly all of them; by what the classifier sees it is no digit."""
+    x = small[1].all()
     stacked = torch.stack([x[torch.arange(300) * step % len(x), 0] for step in (1, 7, 11)], 1)
     blurred = stacked.mean(0, keepdim=True) + 0.01 * torch.randn(300, 1, 1, 1)
     pixels = diagnose_samples(blurred, stacked).measures["coverage"].value
-    seen = diagnose_samples(blurred, stacked, modes=StackedModes(trained(train, test, Settings(epochs=4))))
-    assert pixels > 0.9 > 0.1 > seen.measures["coverage"].value and seen.verdict == "collapsed"
+    seen = diagnose_samples(blurred, stacked, modes=StackedModes(learned))
+    assert pixels > 0.9 > 0.1 > seen.measures["coverage"].value and seen.verdict in ("collapsed", "diverged")
+
+
+def test_stacked_digits_lie_within_their_modes_and_noise_far_off(small, learned: Classifier) -> None:
+    """As many real ones as of Gaussian modes, less what 179 digits leave to chance; noise, noisy digits and blurs do not."""
+    modes, x = StackedModes(learned), small[1].all()
+    real = x[torch.randint(len(x), (1000, 3)), 0]
+    mode, away = modes.assign(real)
+    assert float((away < 3).double().mean()) > 0.95 and torch.equal(mode, stacked_modes(real, learned))
+    noisy = (0.4 * real + 0.25 * torch.randn_like(real)).clamp(0, 1)
+    for far in (torch.rand_like(real), noisy):
+        assert float(modes.assign(far)[1].min()) > 15
+    blurred = F.avg_pool2d(F.pad(real, (3, 3, 3, 3), mode="replicate"), 7, stride=1)
+    assert float((modes.assign(blurred)[1] < 3).double().mean()) < 0.02
+    assert diagnose_samples(real[:500], real[500:], modes=modes).verdict == "healthy"
+
+
+def test_distances_keep_type_and_precision(small, learned: Classifier) -> None:
+    """Whatever the classifier is moved to, and in pieces of a thousand as in one."""
+    x = small[1].all()[torch.randint(179, (1003, 3)), 0]
+    modes = StackedModes(learned)
+    away = modes.assign(x)[1]
+    torch.testing.assert_close(modes.assign(x[1000:])[1], away[1000:], rtol=1e-3, atol=1e-4)
+    moved = modes.to("cpu", torch.float64).assign(x.double())[1]
+    assert moved.dtype == torch.float64
+    torch.testing.assert_close(moved.float(), away, rtol=1e-3, atol=1e-4)
+
+
+def test_modes_need_the_sharpness_of_digits() -> None:
+    with pytest.raises(ValueError, match="expected a classifier that knows how sharp digits are, got one without"):
+        StackedModes(Classifier(DigitClassifier(), accuracy=0.1))
 
 
 def test_what_is_no_digit_is_refused() -> None:

@@ -62,8 +62,8 @@ def share_within(known: DigitSharpness, x: Tensor, y: Tensor) -> float:
 
 
 def test_small_digits(small) -> None:
-    """Held-out digits as Gaussian modes (0.989 of them, less what 358 digits leave to chance: 4 of them are 0.033 of stacks), with
-    faint noise too; the means, blurred and noisy ones hardly at all, and averages of two halfway at most."""
+    """Held-out digits as Gaussian modes (4 of 358 digits are 0.033 of the stacks), with faint noise too; the means, blurred and
+    noisy ones hardly at all, and averages of two halfway at most."""
     known, x, y = small
     assert abs(share_within(known, x, y) - WITHIN) < 0.03
     assert share_within(known, noisy(0.01)(x, y), y) > 0.95

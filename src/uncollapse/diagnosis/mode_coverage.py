@@ -55,8 +55,8 @@ def mode_coverage(x: Tensor, modes: KnownModes, near: float = NEAR) -> ModeCover
         near: Standard deviations within which a sample is of high quality.
 
     References:
-        Srivastava et al. (2017), VEEGAN, section 4.1; Lin et al. (2018), PacGAN, section 4.1 (the reverse KL). On stacked digits,
-        section 4.2, PacGAN counts the modes of all samples: `of_all`.
+        Srivastava et al. (2017), VEEGAN, section 4.1; Lin et al. (2018), PacGAN, section 4.1 (the reverse KL); of stacked
+        digits, section 4.2 counts the modes of all samples: `of_all`.
 
     Example:
         >>> from uncollapse.data.modes import Modes

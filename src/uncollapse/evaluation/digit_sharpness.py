@@ -30,8 +30,8 @@ def sharpness_statistics(x: Tensor) -> Tensor:
               s = 1, 2
 
     :math:`y` is the image whose grey levels from 0.1 to 0.9 are stretched to [0, 1], so that neither faint noise nor a tone
-    that is a little off counts; :math:`\nabla_s` and :math:`\Delta_s` are the gradient and the Laplacian between pixels that are
-    s apart, and :math:`\epsilon = 10^{-4}`. Blur and averages of images have more grey for the ink, and fainter differences.
+    that is a little off counts; :math:`\nabla_s` and :math:`\Delta_s` are the gradient and the Laplacian between pixels that
+    are s apart, and :math:`\epsilon = 10^{-4}`. Blur and averages of images have more grey for the ink, and fainter differences.
 
     Args:
         x: Images [N, 1, H, W] in [0, 1], of more than 4 by 4 pixels.
@@ -116,9 +116,8 @@ class DigitSharpness:
         counts = torch.bincount(digits, minlength=10)
         if int(counts.min()) < LEAST:
             raise ValueError(f"expected at least {LEAST} images of each digit, got {counts.tolist()}")
-        plain, noisy = (
-            torch.cat(parts) for parts in zip(*(_both(images.batch(rows), generator) for rows in chosen.split(_ROWS)))
-        )
+        found = [_both(images.batch(rows), generator) for rows in chosen.split(_ROWS)]
+        plain, noisy = (torch.cat(parts) for parts in zip(*found, strict=True))
         away, fold = torch.empty_like(plain[:, 0]), torch.randperm(len(plain), generator=generator) % _FOLDS
         for i in range(_FOLDS):
             held_out = fold == i
