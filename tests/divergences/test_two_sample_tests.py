@@ -1,4 +1,4 @@
-"""Two-sample tests and memorisation: exact values, calibration where there is no difference, power where there is one."""
+"""Two-sample tests: exact values, calibration where there is no difference, power where there is one."""
 
 import math
 from itertools import permutations
@@ -17,7 +17,6 @@ from uncollapse.evaluation import (
     classifier_test,
     energy_coefficient,
     energy_distance,
-    memorisation,
     mmd_test,
     nearest_neighbours,
 )
@@ -165,52 +164,9 @@ def test_far_from_the_origin_neighbours_are_the_same() -> None:
     assert torch.equal(nearest_neighbours(x + 1e6, train + 1e6).indices, nearest_neighbours(x, train).indices)
 
 
-@pytest.mark.parametrize(("n", "m", "width"), [(300, 300, 20), (600, 100, 20), (100, 600, 2)])
-def test_a_perfect_sampler_does_not_memorise(n: int, m: int, width: int) -> None:
-    """100 times fresh samples: z has mean 0 within 5 standard errors (6e-7) and variance 1 within 5 of its standard errors,
-    √(2 / 100), though in 20 dimensions few points attract many samples and the binomial error is far too small."""
-    found = [memorisation(normal(n, width), normal(m, width), normal(m + 7, width), seed=i) for i in range(100)]
-    z = torch.tensor([one.z for one in found], dtype=torch.double)
-    assert abs(float(z.mean())) < 5 / 100**0.5
-    assert abs(float(z.var()) - 1) < 5 * math.sqrt(2 / 100)
-    share = found[0].share
-    assert found[0].standard_error == pytest.approx(math.sqrt(share * (1 - share) / n))
-    assert found[0].n_reference == m
-    shares = torch.tensor([one.share for one in found], dtype=torch.double)
-    assert (float(shares.std()) > 1.5 * 0.5 / n**0.5) == (n == 600)
-
-
-def test_labels_dealt_anew_have_the_stated_deviation() -> None:
-    """1000 ways to split one set of points, for one set of samples: 6 standard errors (2e-9) of the mean and of the spread."""
-    x, points = normal(80, 5), normal(60, 5)
-    found = [memorisation(x, *points[torch.randperm(60)].chunk(2)) for _ in range(1000)]
-    shares = torch.tensor([one.share for one in found], dtype=torch.double)
-    assert_mean(shares, 0.5)
-    assert float(shares.std()) == pytest.approx(found[0].deviation, rel=6 / 2000**0.5)
-
-
-def test_a_copying_generator_is_found() -> None:
-    """All copied, up to a little noise; and a third copied, whose share is 1/2 + 1/6 at 5 standard deviations (6e-7)."""
-    train, heldout, fresh = torch.randn(3, 600, 1, 3, 3)
-    copies = train + 0.01 * torch.randn_like(train)
-    assert memorisation(copies, train, heldout).share > 0.99
-    mixed = memorisation(torch.cat((copies[:200], fresh[:400])), train, heldout)
-    assert mixed.p_value < 0.01
-    assert abs(mixed.share - (1 / 2 + 1 / 6)) < 5 * mixed.deviation
-    assert memorisation(copies, heldout, train).p_value > 0.99
-
-
-def test_ties_go_by_chance() -> None:
-    """Binary data, most of them in both sets: 200 seeds, 6 standard errors (2e-9)."""
-    x = torch.randint(2, (100, 3))
-    found = [memorisation(x, x[:50], x[:50], seed=i) for i in range(200)]
-    assert_mean(torch.tensor([one.share for one in found], dtype=torch.double), 0.5)
-    assert found[0] == memorisation(x, x[:50], x[:50], seed=0)
-
-
 def test_refusals() -> None:
     x, y = torch.zeros(4, 3), torch.zeros(5, 2)
-    for test in (mmd_test, energy_distance, energy_coefficient, classifier_test, lambda a, b: memorisation(a, b, b)):
+    for test in (mmd_test, energy_distance, energy_coefficient, classifier_test):
         with pytest.raises(ValueError, match=r"draws of one size, came \(4, 3\), \(5, 2\)"):
             test(x, y)
         with pytest.raises(ValueError, match="at least 2 draws"):

@@ -484,7 +484,7 @@ def test_ada_counts_from_the_game_s_boundary(game: Game, number: float, up: bool
 @pytest.mark.parametrize("penalty", [R1(2.0), R2(2.0)], ids=["R1", "R2"])
 def test_penalties_are_of_the_image_before_it_is_augmented(penalty: Penalty) -> None:
     """The squared gradient of x to a(T(x)) with the same T, by autograd on the image itself, to 1e-10: smaller than that of the
-    augmented image, since cut pixels have none; and the critic sees real and fake through the augmentation, but not in eval()."""
+    augmented image, since cut pixels have none; and the critic sees both through the augmentation, but not in eval()."""
     torch.manual_seed(0)
     images = ImplicitModel(Normal(2), Generator(2, (1, 8, 8), small))
     objective = GAN(images, critic, penalties=[penalty], augmentation=DiffAugment(cutout=0.7)).double()

@@ -1,7 +1,7 @@
 """Divergences: how far one distribution is from another."""
 
-from uncollapse.divergences.critics import Critic, Things
 from uncollapse.divergences.copying import Copying, copying
+from uncollapse.divergences.critics import Critic, Things
 from uncollapse.divergences.duplicates import Duplicates, duplicates
 from uncollapse.divergences.energy import energy_coefficient, energy_distance
 from uncollapse.divergences.f_divergences import KL, FDivergence, Hellinger, JensenShannon, Pearson, ReverseKL

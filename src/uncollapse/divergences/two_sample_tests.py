@@ -1,4 +1,4 @@
-"""Two samples, and no density of either: are they of one distribution, and does one copy the other? Distances are float64."""
+"""Two samples, and no density of either: are they of one distribution? Distances are float64."""
 
 import math
 from typing import Any, NamedTuple
@@ -34,17 +34,6 @@ class Neighbours(NamedTuple):
 
     distances: Tensor  # [N, k], float64
     indices: Tensor  # [N, k]
-
-
-class Memorisation(NamedTuple):
-    """Whether samples lie nearer to the training set than held-out data do."""
-
-    share: float  # of samples whose nearest neighbour is a training point; 1/2 without memorisation
-    standard_error: float  # binomial, of the share
-    deviation: float  # of the share without memorisation, if labels "train" and "held out" are dealt anew
-    z: float  # (share - 1/2) / deviation
-    p_value: float
-    n_reference: int  # training points, and as many held out
 
 
 @torch.no_grad()
@@ -205,59 +194,6 @@ def _exact(x: Tensor, y: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Distances by differences from x [n, D] to rows of y by their indices [n, k], the nearest first; and those indices."""
     distances, order = torch.linalg.vector_norm(x.unsqueeze(1) - y[indices], dim=-1).sort(-1)
     return distances, indices.gather(1, order)
-
-
-@torch.no_grad()
-def memorisation(samples: Tensor, train: Tensor, heldout: Tensor, seed: int = 0) -> Memorisation:
-    r"""Does a generator copy these training rows? How often the data nearest to a sample are training, not held-out ones.
-
-    It looks at M training rows alone. Of a generator that copies n rows it sees those samples that are of the M, so that the
-    share of a pure copier is ½ + M / 2n: take `copying` where held-out rows are fewer than training rows.
-
-    .. math:: s = \frac1N \sum_i \mathbb 1[d(x_i, T) < d(x_i, H)], \quad d(x, A) = \min_{a \in A} \lVert x - a \rVert,
-              \quad |T| = |H| = M
-
-    A generator that knows the training set no better than other data of the distribution has :math:`\mathbb E\, s = \tfrac12`,
-    good or bad; one that copies a share c of its samples and is perfect otherwise has :math:`s = \tfrac12 + \tfrac c2`. The
-    larger set is cut to the smaller's size; ties go by chance.
-
-    The binomial standard error is that for these training and held-out points. Others would give another s: a point may be the
-    nearest of many samples. So z is in standard deviations of s when the labels of all points are dealt anew, which without
-    memorisation are exchangeable: with :math:`c_j` samples at point j of 2M,
-
-    .. math:: \operatorname{Var} s = \frac{M}{2 N^2} \cdot \frac{\sum_j (c_j - \bar c)^2}{2 M - 1}
-
-    and this is the binomial 1 / (4N) where no point has two samples and N is far below M.
-
-    Args:
-        samples: N draws of the generator [N, *shape].
-        train: Data that it was trained on [M, *shape].
-        heldout: Data of the same distribution that it has never seen [M', *shape].
-        seed: Of the cut and of ties.
-
-    Raises:
-        ValueError: If a set has fewer than two rows, or they differ in size.
-
-    References:
-        Meehan, Chaudhuri and Dasgupta (2020), A Non-Parametric Test to Detect Data-Copying in Generative Models, for the
-        comparison with held-out data; their statistic ranks distances to the training set.
-
-    Example:
-        >>> _ = torch.manual_seed(0)
-        >>> train, heldout, fresh = torch.randn(3, 300, 2)
-        >>> memorisation(train, train, heldout).share, memorisation(fresh, train, heldout).p_value > 0.05
-        (1.0, True)
-    """
-    samples, train, heldout = flat(samples, train, heldout)
-    n, m, generator = len(samples), min(len(train), len(heldout)), torch.Generator().manual_seed(seed)
-    cut = (rows[torch.randperm(len(rows), generator=generator)[:m].to(rows.device)] for rows in (train, heldout))
-    order = torch.randperm(2 * m, generator=generator).to(train.device)
-    nearest = nearest_neighbours(samples, torch.cat(tuple(cut))[order]).indices.flatten()
-    share = float((order[nearest] < m).double().mean())
-    drawn = torch.bincount(nearest, minlength=2 * m).double()
-    deviation = math.sqrt(m / 2 * float(drawn.var())) / n
-    z = (share - 0.5) / deviation if deviation else 0.0
-    return Memorisation(share, math.sqrt(share * (1 - share) / n), deviation, z, _above(z), m)
 
 
 def _above(z: float) -> float:

@@ -1,7 +1,7 @@
 """Evaluation: one number each, for any trained model."""
 
 from uncollapse.divergences import PRDC, copying, duplicates, energy_coefficient, energy_distance, mode_entropy, prdc
-from uncollapse.divergences.two_sample_tests import classifier_test, memorisation, mmd_test, nearest_neighbours
+from uncollapse.divergences.two_sample_tests import classifier_test, mmd_test, nearest_neighbours
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket, reverse
 from uncollapse.evaluation.annealing import Annealing, Ladder, LinearLadder, SigmoidLadder
 from uncollapse.evaluation.classifier import (
@@ -89,7 +89,6 @@ __all__ = [
     "located_evaluations",
     "located_likelihood",
     "log_likelihood",
-    "memorisation",
     "mmd_test",
     "mode_entropy",
     "ms_ssim",

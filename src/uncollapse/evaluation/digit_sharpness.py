@@ -31,7 +31,8 @@ def sharpness_statistics(x: Tensor) -> Tensor:
 
     :math:`y` is the image whose grey levels from 0.1 to 0.9 are stretched to [0, 1], so that neither faint noise nor a tone
     that is a little off counts; :math:`\nabla_s` and :math:`\Delta_s` are the gradient and the Laplacian between pixels that
-    are s apart, and :math:`\epsilon = 10^{-4}`. Blur and averages of images have more grey for the ink, and fainter differences.
+    are s apart, and :math:`\epsilon = 10^{-4}`. Blur and averages of images have more grey for the ink, and
+    fainter differences.
 
     Args:
         x: Images [N, 1, H, W] in [0, 1], of more than 4 by 4 pixels.
