@@ -183,13 +183,12 @@ class Loop:
         return train.batch(index if self.rows is None else index[self.rows.start : self.rows.stop])
 
     def _sample(self) -> Iterator[Tensor]:
-        """Batches of training observations, drawn at random and always the same ones; each process has its share of each."""
+        """Whole batches of training observations, drawn at random and always the same ones; each process has its share."""
         train = self.data.train
-        for index in train.some(MEASURED).split(self.batch):
-            if self.rows is None:
-                yield train.batch(index)
-            elif len(index) == self.batch:
-                yield train.batch(index[self.rows.start : self.rows.stop])
+        start, stop = (0, self.batch) if self.rows is None else (self.rows.start, self.rows.stop)
+        for index in train.some(max(MEASURED, self.batch)).split(self.batch):
+            if len(index) == self.batch:
+                yield train.batch(index[start:stop])
 
     def _report(self) -> None:
         """A line of the log: here the device is waited for, and a run whose numbers broke is stopped."""
