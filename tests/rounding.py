@@ -22,7 +22,7 @@ PROCESSOR = int(os.environ.get("ROUNDING", "1"))
 
 NAMES = (
     "exp exp2 expm1 log log2 log10 log1p tanh sigmoid softplus gelu silu elu mish erf erfc erfinv lgamma digamma sin cos "
-    "tan atan atan2 sinh cosh pow rsqrt logit log_sigmoid_forward logaddexp logsumexp _softmax _log_softmax cumsum cumprod "
+    "tan atan atan2 sinh cosh pow rsqrt logit log_sigmoid_forward _softmax _log_softmax cumsum cumprod "
     "logcumsumexp prod var std var_mean std_mean linalg_vector_norm norm _cdist_forward _euclidean_dist native_batch_norm "
     "_native_batch_norm_legit native_layer_norm native_group_norm addcmul addcdiv lerp binary_cross_entropy "
     "binary_cross_entropy_with_logits _linalg_svd _linalg_eigh linalg_cholesky_ex linalg_solve_triangular _linalg_solve_ex "
@@ -112,6 +112,16 @@ def _sum(processor: int, func: Any, x: Tensor, dim: Any = None, *args: Any, **kw
     return func(x.flip(list(dims)), *given, *args, **kwargs)
 
 
+def _logsumexp(processor: int, func: Any, x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """The largest term stays as it is: its last place may be far larger than that of the rest."""
+    most = x.amax(dim, keepdim=True)
+    most = torch.where(most.isinf(), 0.0, most)
+    rest = _sum(processor, aten.sum.dim_IntList, (x - most).exp(), dim, True).log()
+    _nudge_(rest, processor)
+    found = most + rest
+    return found if keepdim else found.sum(dim)
+
+
 def _convolution(processor: int, func: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any) -> Tensor:
     """A float32 convolution from float64, a float64 one with its channels the other way round."""
     *_, transposed, _, groups = args
@@ -129,6 +139,7 @@ REORDERED: dict[str, Callable[..., Tensor]] = {
     "baddbmm": _addmm,
     "sum": _sum,
     "mean": _sum,
+    "logsumexp": _logsumexp,
     "convolution": _convolution,
 }
 

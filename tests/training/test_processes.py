@@ -59,7 +59,8 @@ def test_two_processes_give_what_one_gives(procedure: str, tmp_path: Path) -> No
     statistics of the batch are of all its rows; of a game too, its critic, averages and number of the critic's steps."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     one = [sys.executable, str(script), str(tmp_path / "one"), procedure]
     two = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"),
