@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from uncollapse.evaluation.numbers import QUANTITIES, TEXTS
+from uncollapse.evaluation.numbers import FAR_FROM_PRIOR, QUANTITIES, TEXTS, far_from_prior
 from uncollapse.report import split_remedy
 from uncollapse.report.rows import cells, columns
 from uncollapse.training.bench import Found
@@ -17,6 +17,9 @@ from uncollapse.training.bench import Found
 COLORS = {
     "healthy": "green",
     "partly collapsed": "yellow",
+    "unknown": "yellow",
+    "worse than no code": "red",
+    "broken": "red",
     "dropping modes": "yellow",
     "blurred": "yellow",
     "collapsed": "red",
@@ -52,6 +55,8 @@ def numbers(summary: dict[str, Any]) -> Table:
     for name, quantity in QUANTITIES.items():
         if summary.get(name) is not None:
             table.add_row(name, f"{shown(summary[name])} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
+    if far_from_prior(summary):
+        table.add_row("", f"[yellow]{FAR_FROM_PRIOR}[/]")
     for name in TEXTS:
         if summary.get(name) is not None:
             table.add_row(name, escape(str(summary[name])))

@@ -19,6 +19,7 @@ from uncollapse.diagnosis import diagnose as diagnosis
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.evaluation import evaluate_samples, extractor_of
+from uncollapse.evaluation.evaluate import training_rows
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.report import save_samples
 from uncollapse.training.collapse_monitor import remedies
@@ -63,8 +64,8 @@ def diagnose(options: Namespace) -> None:
         _print(options, _by_draws(options, model, data, quick=True))
         return
     x = source.batch(source.some(2000)).to(model.like)
-    found = diagnosis(model, x, recipe=str(options.run / "config.yaml"))
-    cures = _cures(options, model) if found.remedies else None
+    found = diagnosis(model, x, training_rows(data, model.like), recipe=str(options.run / "config.yaml"))
+    cures = _cures(options, model, found.as_dict()) if found.remedies else None
     found = found if cures is None else replace(found, remedies=cures)
     print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)
 
@@ -128,10 +129,10 @@ def data(options: Namespace) -> None:
     _list(options, data_names())
 
 
-def _cures(options: Namespace, model: LatentVariableModel) -> list[str] | None:
+def _cures(options: Namespace, model: LatentVariableModel, seen: dict[str, Any] | None = None) -> list[str] | None:
     """What to try, as commands that train the run's recipe otherwise; None where the recipe is gone."""
     recipe = options.run / "config.yaml"
-    return remedies(Recipe.read(str(recipe)).procedure(model), str(recipe)) if recipe.exists() else None
+    return remedies(Recipe.read(str(recipe)).procedure(model), str(recipe), seen) if recipe.exists() else None
 
 
 def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick: bool = False) -> dict[str, Any]:

@@ -4,8 +4,12 @@ from uncollapse.diagnosis.critic_evidence import CriticEvidence, critic_evidence
 from uncollapse.diagnosis.mode_collapse import Coverage, diagnose_samples, mode_coverage
 from uncollapse.diagnosis.mode_remedies import mode_remedies
 from uncollapse.diagnosis.mode_verdict import Limits
-from uncollapse.diagnosis.posterior_collapse import Diagnosis, Thresholds, diagnose
+from uncollapse.diagnosis.no_code import no_code
+from uncollapse.diagnosis.posterior_collapse import Diagnosis, diagnose
 from uncollapse.diagnosis.posterior_remedies import posterior_remedies
+from uncollapse.diagnosis.posterior_verdict import Thresholds
+from uncollapse.diagnosis.prior_gap import prior_gap
+from uncollapse.diagnosis.reference_codes import Reference
 from uncollapse.diagnosis.remedy import Remedy, commands
 
 __all__ = [
@@ -13,6 +17,7 @@ __all__ = [
     "CriticEvidence",
     "Diagnosis",
     "Limits",
+    "Reference",
     "Remedy",
     "Thresholds",
     "commands",
@@ -22,5 +27,7 @@ __all__ = [
     "game_evidence",
     "mode_coverage",
     "mode_remedies",
+    "no_code",
     "posterior_remedies",
+    "prior_gap",
 ]

@@ -250,7 +250,7 @@ class Loop:
         if not looks or warned or not self.monitor.lasts(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
             return
         config = None if self.out is None else self.out / "config.yaml"
-        cures = remedies(self.procedure, str(config) if config and config.exists() else self.procedure.objective.usual)
+        cures = remedies(self.procedure, str(config) if config and config.exists() else self.procedure.objective.usual, line)
         words = {name: line[name] for name in ("step", "seconds", "verdict", "reason")}
         self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
 

@@ -123,7 +123,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
         samples, examples = glance(model)
         seen = evaluate(model, data, "valid", samples, examples=examples, recipe=again)
         if seen.get("remedies"):
-            seen["remedies"] = remedies(recipe.procedure(model), again)
+            seen["remedies"] = remedies(recipe.procedure(model), again, seen)
     elif isinstance(model, LatentVariableModel):
         cures = remedies(recipe.procedure(model), again)
         seen = evaluate_samples(model, data, "valid", remedies=cures, quick=True, game=load_game(out, model))
