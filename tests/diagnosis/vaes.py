@@ -190,6 +190,59 @@ def chain(n: int) -> Case:
     return Case(model, x[:n], x[n:])
 
 
+def factor_analysis(n: int, strength: float) -> Case:
+    """One factor and a noise of its own for each dimension, at the exact posterior."""
+    scales = torch.logspace(-1, 1, 8)
+    weight = strength * scales / math.sqrt(8)
+    precision = 1 + strength**2
+    x = torch.randn(n + 1000, 1) * weight + scales * torch.randn(n + 1000, 8)
+
+    def encoder(x: Tensor) -> Tensor:
+        mean = (x * weight / scales.square()).sum(-1, keepdim=True) / precision
+        return torch.cat((mean, torch.full_like(mean, -0.5 * math.log(precision))), -1)
+
+    likelihood = likelihoods.Gaussian(1, Size((8,)), function(lambda z: z * weight), partial(LearnedSigma, per_pixel=True))
+    with torch.no_grad():
+        likelihood.sigma.log_sigma.copy_(scales.log())
+    return Case(VAE(Normal(1), likelihood, posteriors.Gaussian(1, Size((8,)), function(encoder))), x[:n], x[n:])
+
+
+def logistic_pca(n: int, weight: float) -> Case:
+    """Twenty Bernoulli variables with the logit w z, and the Gaussian at the posterior's mode."""
+    x = torch.bernoulli(torch.sigmoid(weight * torch.randn(n + 1000, 1)).expand(-1, 20))
+
+    def encoder(x: Tensor) -> Tensor:
+        mean, curvature = x.new_zeros(len(x), 1), x.new_ones(len(x), 1)
+        for _ in range(20):
+            p = torch.sigmoid(weight * mean)
+            curvature = 1 + 20 * weight**2 * p * (1 - p)
+            mean = mean + (weight * (x - p).sum(-1, keepdim=True) - mean) / curvature
+        return torch.cat((mean, -0.5 * curvature.log()), -1)
+
+    likelihood = Bernoulli(1, Size((20,)), function(lambda z: (weight * z).expand(*z.shape[:-1], 20)))
+    return Case(VAE(Normal(1), likelihood, posteriors.Gaussian(1, Size((20,)), function(encoder))), x[:n], x[n:])
+
+
+def with_noise(n: int, noise: Callable[[Tensor], Tensor]) -> Case:
+    """The linear model on data whose noise is another, with the sigma that fits it."""
+    case = ppca(n, 10, 2, 4.0)
+    network = case.model.likelihood.network
+    clean = network(torch.randn(n + 1000, 2)).detach()
+    x = noise(clean)
+    sigma = float((x - network(case.model.posterior(x).mean)).square().mean().sqrt().detach())
+    likelihood = likelihoods.Gaussian(2, Size((10,)), function(network), partial(FixedSigma, value=sigma))
+    return Case(VAE(Normal(2), likelihood, case.model.posterior), x[:n], x[n:])
+
+
+def outliers(x: Tensor) -> Tensor:
+    """Unit noise, and one row in a hundred at thirty."""
+    return torch.where(torch.rand(len(x), 1) < 0.01, 30 * torch.randn_like(x), x + torch.randn_like(x))
+
+
+def heavy_tails(x: Tensor) -> Tensor:
+    return x + torch.distributions.StudentT(torch.tensor(3.0)).sample(x.shape)
+
+
 # Data of few values
 
 
@@ -397,11 +450,18 @@ GOOD: dict[str, Make] = {
     "pPCA, information 30 nats": lambda n: ppca(n, 64, 10, 20.0),
     "pPCA, small noise": lambda n: ppca(n, 10, 3, 100.0, sigma=0.01),
     "pPCA, best diagonal posterior": lambda n: ppca(n, 10, 3, 5.0, diagonal=True),
+    "pPCA, information 0.35 nats in 200 dimensions": lambda n: ppca(n, 200, 1, 1.0),
+    "factor analysis, information 0.35 nats": lambda n: factor_analysis(n, 1.0),
+    "logistic PCA, information 0.2 nats": lambda n: logistic_pca(n, 0.3),
+    "logistic PCA, information 0.6 nats": lambda n: logistic_pca(n, 0.7),
+    "outliers": lambda n: with_noise(n, outliers),
+    "heavy tails": lambda n: with_noise(n, heavy_tails),
     "one of fifty units": one_of_fifty,
     "one bit as a number": lambda n: one_bit(n, "number"),
     "one bit as a Bernoulli variable": lambda n: one_bit(n, "variable"),
     "one bit as a picture": lambda n: one_bit(n, "picture"),
     "two means": lambda n: prototypes(n, 2),
+    "three means": lambda n: prototypes(n, 3),
     "four means": lambda n: prototypes(n, 4),
     "sixteen means": lambda n: prototypes(n, 16),
     "three levels": few_levels,
@@ -422,6 +482,7 @@ GOOD: dict[str, Make] = {
     "trained, Bernoulli": lambda n: on_digits(n, "Bernoulli"),
     "trained, Gaussian": lambda n: on_digits(n, "Gaussian"),
     "trained, discretised logistic": lambda n: on_digits(n, "DiscretizedLogistic", annealed=True),
+    "trained, one unit": lambda n: on_digits(n, "Bernoulli", features=1),
     "trained, two units": lambda n: on_digits(n, "Bernoulli", features=2),
     "trained, PixelCNN that uses z": lambda n: on_digits(n, "PixelCNN", beta=0.3, annealed=True),
     "trained, language model that uses z": lambda n: on_sentences(n, 0.3),
@@ -444,7 +505,7 @@ def last_layer(change: Callable[[Tensor], Tensor]) -> Callable[[VAE], VAE]:
 
     def ruined(model: VAE) -> VAE:
         with torch.no_grad():
-            for p in [p for p in model.likelihood.network.parameters()][-2:]:
+            for p in list(model.likelihood.network.parameters())[-2:]:
                 p.copy_(change(p))
         return model
 
@@ -463,7 +524,7 @@ def decoder(change: Callable[[Tensor], Tensor]) -> Callable[[VAE], VAE]:
     return ruined
 
 
-def coded(f: Callable[[Tensor], Tensor], constant: bool = False) -> Callable[[VAE], VAE]:
+def coded(f: Callable[[Tensor], Tensor]) -> Callable[[VAE], VAE]:
     """The decoder sees another code than the encoder gives."""
 
     def ruined(model: VAE) -> VAE:
@@ -507,6 +568,10 @@ def nonsense_of(x: Tensor) -> Tensor:
     """A code that depends on every pixel at random."""
     weight = torch.randn(64, 8, generator=torch.Generator().manual_seed(5), dtype=x.dtype).to(x)
     return torch.cat((2 * torch.sin(40 * x @ weight), x.new_full((len(x), 8), -3.0)), -1)
+
+
+def brightness(x: Tensor) -> Tensor:
+    return x.mean(-1, keepdim=True).expand_as(x)
 
 
 def with_sigma(value: float) -> Callable[[VAE], VAE]:
@@ -554,7 +619,8 @@ def collapsed_as(make: Callable[[], Any], listening: bool) -> Callable[[VAE], VA
 
 def bypassed(model: VAE) -> VAE:
     """An autoregressive decoder that is not told of z."""
-    model.likelihood.network = Function(Size((8,)), model.likelihood.network.output, lambda z: z.new_zeros(*z.shape[:-1], 4, 8, 8))
+    maps = model.likelihood.network.output
+    model.likelihood.network = Function(Size((8,)), maps, lambda z: z.new_zeros(*z.shape[:-1], *maps))
     return model
 
 
@@ -614,14 +680,19 @@ BAD: dict[str, Make] = {
     "codes of noise": lambda n: on_digits(n, "Bernoulli", posterior(nonsense_of)),
     "codes of noise, dead decoder": lambda n: on_digits(n, "Bernoulli", lambda model: posterior(nonsense_of)(dead(model))),
     "useless unit": lambda n: on_digits(n, "Bernoulli", one_useless_unit),
+    "last layer times 0.1": lambda n: on_digits(n, "Bernoulli", last_layer(lambda p: 0.1 * p)),
+    "codes drowned in noise": lambda n: on_digits(n, "Bernoulli", coded(lambda z: z + 3 * torch.randn_like(z))),
+    "encoder sees the brightness alone": lambda n: on_digits(n, "Bernoulli", seeing(brightness)),
     "untrained": lambda n: on_digits(n, "Bernoulli", steps=0),
     "beta of 50": lambda n: on_digits(n, "Bernoulli", beta=50.0),
+    "beta of 4": lambda n: on_digits(n, "Bernoulli", beta=4.0),
     "beta of 12": lambda n: on_digits(n, "Bernoulli", beta=12.0),
     "beta of 50, Gaussian": lambda n: on_digits(n, "Gaussian", beta=50.0),
     "BN-VAE, dead decoder": lambda n: on_digits(n, "Bernoulli", floored(BatchNormalized)),
     "delta-VAE, dead decoder": lambda n: on_digits(n, "Bernoulli", floored(partial(Committed, delta=5.0))),
     "sigma too small": lambda n: on_digits(n, "Gaussian", with_sigma(0.01)),
     "sigma too large": lambda n: on_digits(n, "Gaussian", with_sigma(30.0)),
+    "sigma a fifth": lambda n: on_digits(n, "Gaussian", with_sigma(0.2)),
     "sigma infinite": lambda n: on_digits(n, "Gaussian", with_sigma(math.inf)),
     "PixelCNN on its own": lambda n: on_digits(n, "PixelCNN", beta=2.0),
     "PixelCNN bypassed": lambda n: on_digits(n, "PixelCNN", bypassed, beta=0.3, annealed=True),

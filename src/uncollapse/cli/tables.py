@@ -14,6 +14,8 @@ from uncollapse.report import split_remedy
 from uncollapse.report.rows import cells, columns
 from uncollapse.training.bench import Found
 
+ERROR = "_standard_error"  # behind the name of a number whose line tells it
+
 COLORS = {
     "healthy": "green",
     "partly collapsed": "yellow",
@@ -53,8 +55,9 @@ def numbers(summary: dict[str, Any]) -> Table:
         color = COLORS.get(summary["verdict"], "white")
         table.add_row("verdict", f"[bold {color}]{summary['verdict']}[/]: {summary['reason']}")
     for name, quantity in QUANTITIES.items():
-        if summary.get(name) is not None:
-            table.add_row(name, f"{shown(summary[name])} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
+        if summary.get(name) is not None and not (name.endswith(ERROR) and summary.get(name.removesuffix(ERROR)) is not None):
+            error = "" if summary.get(name + ERROR) is None else f" ± {shown(summary[name + ERROR])}"
+            table.add_row(name, f"{shown(summary[name])}{error} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
     if far_from_prior(summary):
         table.add_row("", f"[yellow]{FAR_FROM_PRIOR}[/]")
     for name in TEXTS:

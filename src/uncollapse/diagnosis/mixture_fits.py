@@ -9,7 +9,8 @@ from torch import Tensor
 from uncollapse.distributions.mixtures import DiagonalMixture
 
 STEPS = 20  # of expectation maximisation
-SMOOTHING = 2.0  # observations' weight of the data's own frequencies or variances in those of each component
+SMOOTHING = 2.0  # observations' weight of the data's own frequencies in those of each component
+STIFFNESS = 0.02  # the same of variances, which a small part of the whole would widen
 
 
 class Clusters(NamedTuple):
@@ -52,7 +53,7 @@ def gaussian_clusters(x: Tensor, k: int, tied: bool, least: float = 1e-4, seed: 
         if tied:
             scales = (size * within).sum(0).mean().div(len(x)).expand_as(within)
         else:
-            scales = (size * within + SMOOTHING * whole) / (size + SMOOTHING)
+            scales = (size * within + STIFFNESS * whole) / (size + STIFFNESS)
         mixture = DiagonalMixture(size.squeeze(-1).log(), mean, 0.5 * torch.maximum(scales, least * whole).log())
         p = mixture.components(x).softmax(-1)
     return Clusters(mixture.components)

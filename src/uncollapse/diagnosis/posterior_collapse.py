@@ -47,7 +47,9 @@ class Diagnosis(Evidence):
             *(f"{f'KL of {name}':<20} {kl:.3f} nats" for name, kl in self.kl_blocks.items()),
         ]
         if misses_codes(self.prior_gap, self.prior_gap_standard_error):
-            lines.append("samples              from the prior miss the codes: it is far from q(z), where the decoder has learned")
+            lines.append(
+                "samples              from the prior miss the codes: it is far from q(z), where the decoder has learned"
+            )
         return "\n".join(lines + [f"try                  {remedy}" for remedy in self.remedies])
 
     def _with_error(self, name: str) -> str:

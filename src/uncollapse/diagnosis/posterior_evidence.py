@@ -65,6 +65,10 @@ class Evidence:
     hint: str = ""  # why the decoder is worse than none, where that is known
 
 
+NOTHING = Estimate(math.nan, math.nan)
+"""In the place of numbers of a model that gives none."""
+
+
 class Moments(NamedTuple):
     """The mean of each posterior [N, L]; where it is an average of draws, also their variance, else None."""
 
@@ -103,7 +107,7 @@ def measure(model: VAE, x: Tensor, train: Tensor | Reference | None, active: flo
         kl_is_bound=not model.posterior.density.weighs,
         **_of_codes(model, q, x, own, matched, broken),
         **_of_decoder(model, x, own, train, broken),
-        **named("prior_gap", NOTHING if broken else prior_gap(own.z, own.log_prior, model.prior.support)),
+        **named("prior_gap", NOTHING if broken else _gap(own, model.prior.support)),
         active_units=count_active(found, prior_variance(p), active),
         latent_units=found.mean.shape[-1],
         entropy=_entropy(x),
@@ -113,12 +117,15 @@ def measure(model: VAE, x: Tensor, train: Tensor | Reference | None, active: flo
     )
 
 
-NOTHING = Estimate(math.nan, math.nan)
-
-
 def named(name: str, found: Estimate) -> dict[str, float]:
     """A mean and its standard error by their names in a summary."""
     return {name: found.mean, f"{name}_standard_error": found.standard_error}
+
+
+def _gap(own: Scored, support: Any) -> Estimate:
+    """The lower bound on KL(q(z) || p(z)); nothing where no fitted prior gains."""
+    found = prior_gap(own.z, own.log_prior, support)
+    return found._replace(mean=max(0.0, found.mean))
 
 
 def moments(q: Distribution) -> Moments:

@@ -88,7 +88,10 @@ def _of_prior(model: VAE, alone: str) -> list[tuple[str, str]]:
         if type(model.prior).__name__ != name
     ]
     info = "--objective InfoVAE --objective.alpha 0.5 --objective.lam 10"
-    return [*found, (f"{'--procedure Amortized ' if alone else ''}{info}", "draw the codes to the prior by a distance of their own")]
+    return [
+        *found,
+        (f"{'--procedure Amortized ' if alone else ''}{info}", "draw the codes to the prior by a distance of their own"),
+    ]
 
 
 def _encoder(model: VAE) -> str:

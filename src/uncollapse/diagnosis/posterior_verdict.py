@@ -10,8 +10,8 @@ MEANINGS = {
     "healthy": "the code is used: it tells observations apart and the decoder listens to it, so encodings and reconstructions "
     "mean something",
     "partly collapsed": "the code is used, but barely: there was more to tell of the data, and the decoder does without it",
-    "collapsed": "the code is ignored: it is the same for every observation, or the decoder does not listen to it; encodings or "
-    "reconstructions tell nothing about the data, though samples may look right",
+    "collapsed": "the code is ignored: it is the same for every observation, or the decoder does not listen to it; encodings "
+    "or reconstructions tell nothing about the data, though samples may look right",
     "worse than no code": "the decoder with the code is further from the data than the data's own averages, which need none: "
     "its reconstructions are wrong, or the variance around them is",
     "broken": "numbers of the model are not finite: nothing that it gives can be used",
@@ -22,7 +22,6 @@ MEANINGS = {
 RISING = 0.1  # nats, of information or of gain over the marginal, from one look to the next that make a collapse a beginning
 LASTING = ("collapsed", "worse than no code", "broken")
 """Verdicts that are warned of where they last."""
-
 
 SURE = 2.0  # standard errors within which a number is taken to lie
 FAR = 1.0  # nats between codes and prior above which samples from the prior miss the codes
@@ -35,9 +34,9 @@ class Thresholds:
     What counts is the smaller of two numbers: the information I(x; z), and what the decoder gains by it. Below `collapsed` a
     code is ignored: half a nat tells fewer than two observations apart. Below `partly` it is barely used: two nats tell fewer
     than eight apart. Where less was there to tell, the thresholds are shares of that: a quarter and two thirds of what simple
-    codes tell (`Reference`), a quarter and four fifths of the entropy of the observations; but never below `least`, which no
-    sample of reasonable size tells from nothing. The decoder is held to what the code tells as well (`of_decoder`). Unused units beside used ones are no collapse: a healthy model uses as many as
-    its data need.
+    codes tell (`Reference`), a quarter and four fifths of the entropy of the observations; of one unit a nat is enough. They
+    are never below `least`, which no sample of reasonable size tells from nothing. The decoder is held to what the code tells
+    as well (`of_decoder`). Unused units beside used ones are no collapse: a healthy model uses as many as its data need.
     """
 
     collapsed: float = 0.5
@@ -45,15 +44,15 @@ class Thresholds:
     least: float = 0.01
     active: float = 0.01  # variance of the posterior mean above which a unit is active (Burda et al., 2016), in the prior's
 
-    def within(self, to_tell: float, entropy: float) -> tuple[float, float]:
-        """Both thresholds where a code could tell `to_tell` nats of observations with this entropy.
+    def within(self, to_tell: float, entropy: float, units: int = 2) -> tuple[float, float]:
+        """Both thresholds where a code of so many units could tell `to_tell` nats of observations with this entropy.
 
         Example:
             >>> [round(v, 2) for v in Thresholds().within(10.0, 7.6)], [round(v, 2) for v in Thresholds().within(0.0, 7.6)]
             ([0.5, 2.0], [0.01, 0.01])
         """
         low = min(self.collapsed, to_tell / 4, entropy / 4)
-        some = min(self.partly, to_tell * 2 / 3, 0.8 * entropy)
+        some = min(self.partly, units, to_tell * 2 / 3, 0.8 * entropy)
         return max(min(self.least, self.collapsed), low), max(min(self.least, self.partly), some)
 
     def of_decoder(self, low: float, some: float, told: float) -> tuple[float, float]:
@@ -69,7 +68,8 @@ def judge(seen: Evidence, thresholds: Thresholds = Thresholds()) -> tuple[str, s
 
     Example:
         >>> from dataclasses import replace
-        >>> good = Evidence(6.0, 0.1, [6.0], False, 5.6, 0.02, 7.6, False, "", 15.8, 0.3, 6.4, 0.2, 3.0, 7.6, 0.4, 0.1, 0.1, 5, 8, 2000)
+        >>> codes = (6.0, 0.1, [6.0], False, 5.6, 0.02, 7.6, False, "")
+        >>> good = Evidence(*codes, 15.8, 0.3, 6.4, 0.2, 3.0, 7.6, 0.4, 0.1, 0.1, 5, 8, 2000)
         >>> judge(good)
         ('healthy', 'z tells 5.60 ± 0.02 nats about x, and the decoder gains 15.8 ± 0.3 by it; 5 of 8 units are used')
         >>> judge(replace(good, decoder_gain=0.0, decoder_gain_standard_error=0.0))[0]
@@ -79,7 +79,7 @@ def judge(seen: Evidence, thresholds: Thresholds = Thresholds()) -> tuple[str, s
     """
     if seen.not_finite:
         return "broken", f"not finite: {seen.not_finite}"
-    low, some = thresholds.within(seen.to_tell, seen.entropy)
+    low, some = thresholds.within(seen.to_tell, seen.entropy, seen.latent_units)
     told = _told(seen, low, some)
     if told == "nothing":
         return "collapsed", _why_nothing(seen, low)
@@ -88,7 +88,10 @@ def judge(seen: Evidence, thresholds: Thresholds = Thresholds()) -> tuple[str, s
     if seen.decoder_gain + SURE * seen.decoder_gain_standard_error < -low:
         return "worse than no code", f"the code of another observation serves x better: {_worse(seen)}"
     if taken == "nothing":
-        return "collapsed", f"the decoder ignores z: it gains {_gain(seen)} nats by the code of x over another's, {_though(seen)}"
+        return (
+            "collapsed",
+            f"the decoder ignores z: it gains {_gain(seen)} nats by the code of x over another's, {_though(seen)}",
+        )
     if seen.gain_over_marginal + SURE * seen.gain_over_marginal_standard_error < 0:
         return "worse than no code", _worse(seen)
     if "unclear" in (told, taken):
@@ -161,7 +164,9 @@ def _both(seen: Evidence) -> str:
 def _healthy(seen: Evidence, thresholds: Thresholds) -> str:
     used, units = seen.active_units, seen.latent_units
     count = f"; {used} of {units} units {'is' if used == 1 else 'are'} used" if 0 < used < units else ""
-    little = ": little, but no simple code tells much more of these data" if seen.mutual_information < thresholds.collapsed else ""
+    little = (
+        ": little, but no simple code tells much more of these data" if seen.mutual_information < thresholds.collapsed else ""
+    )
     return f"{_both(seen)}{count}{little}"
 
 

@@ -86,7 +86,7 @@ class Reference:
         return _best(*self._seen(x))
 
     def _seen(self, x: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, float]]]:
-        """log p without a code [N], and of each code its log p [N] and information; the first, of no code, in their own view."""
+        """log p without a code [N], and of each code its log p [N] and information; the first is no code."""
         rows = self.view(x)
         return self.marginal(x), {code.name: (code.log_prob(rows).double(), code.information(rows)) for code in self.codes}
 

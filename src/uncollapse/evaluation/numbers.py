@@ -61,7 +61,10 @@ MEASURES = {
     "mutual_information_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
     "mutual_information_ceiling": Quantity("Its ceiling", "nats", "the most that this estimate can be"),
     "decoder_gain": Quantity(
-        "Gain of the decoder by z", "nats", "log p(x|z) less log p(x|z′) with another's code: 0 is a decoder that ignores z", "gain"
+        "Gain of the decoder by z",
+        "nats",
+        "log p(x|z) less log p(x|z′) with another's code: 0 is a decoder that ignores z",
+        "gain",
     ),
     "decoder_gain_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
     "gain_over_marginal": Quantity(
@@ -70,7 +73,9 @@ MEASURES = {
     "gain_over_marginal_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
     "to_tell": Quantity("There was to tell", "nats", "what simple codes tell of these data, or what is modelled without z"),
     "aggregate_kl": Quantity(
-        "KL(q(z) ‖ p(z)) at most", "nats", "upper bound on how far all codes together are from the prior: 0 is a prior that fits"
+        "KL(q(z) ‖ p(z)) at most",
+        "nats",
+        "upper bound on how far all codes together are from the prior: 0 is a prior that fits",
     ),
     "prior_gap": Quantity(
         "KL(q(z) ‖ p(z)) at least", "nats", "lower bound on the same: what a prior that is fitted to the codes gains"

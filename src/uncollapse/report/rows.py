@@ -36,8 +36,8 @@ GAME_COLUMNS = {
 
 LEGEND = (
     "Nats, mean ± standard error over the test observations. *To the first row*: nll less that of the first row, paired: its "
-    "error is that of the differences of each observation. Below zero is better. *Gain by z*: log p(x|z) less that with another "
-    "observation's code. *FID*: of draws and as many test observations."
+    "error is that of the differences of each observation. Below zero is better. *Gain by z*: log p(x|z) less that with the "
+    "code of another observation. *FID*: of draws and as many test observations."
 )
 GAME_LEGEND = (
     "*In modes*: share of draws within 3 standard deviations of a known mode. *Reverse KL*: of draws over known modes, nats. "
