@@ -3,21 +3,31 @@
 import json
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from torch import Size
+from torch import Size, nn
 
+from diagnosis.vaes import function
 from laws.parts import affine, vae
 from laws.ppca import PPCA
 from uncollapse.diagnosis import Thresholds, diagnose
-from uncollapse.diagnosis.posterior_collapse import judge
+from uncollapse.diagnosis.posterior_evidence import Evidence
+from uncollapse.diagnosis.posterior_verdict import LASTING, judge, lasting
 from uncollapse.distributions import Bernoulli, LogitNormal, Normal, OptimalSigma, Uniform, likelihoods, posteriors
 from uncollapse.evaluation import log_likelihood
-from uncollapse.networks import Bias
+from uncollapse.networks import Bias, Network
 from uncollapse.vae import VAE
 
 SHAPE = Size((6,))
+
+
+class Beyond(Network):
+    """Zero near the middle of the latent space, NaN beyond."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.norm(dim=-1, keepdim=True) - 0.5).neg().sqrt().expand(*x.shape[:-1], 6) * 0
 
 
 def bits(n: int = 400) -> torch.Tensor:
@@ -47,12 +57,17 @@ def test_a_posterior_far_from_the_prior_that_tells_nothing() -> None:
 
 
 def test_a_broken_posterior_is_not_healthy() -> None:
-    """A divergence that is not finite is said to be broken."""
+    """A divergence that is not finite is said to be broken, and of how many observations; so is a decoder's output."""
     model = vae()
     with torch.no_grad():
         model.posterior.network.layers[0].bias[2:].fill_(500.0)
     seen = diagnose(model, torch.ones(20, 3))
-    assert seen.verdict == "collapsed" and "not finite" in seen.reason
+    assert seen.verdict == "broken" and "KL(q(z|x) || p(z)) of 20 in 20" in seen.reason and seen.remedies
+    model = VAE(Normal(2), Bernoulli(2, SHAPE, Beyond), posteriors.Gaussian(2, SHAPE, Bias))
+    with torch.no_grad():
+        model.posterior.network.value[2:] = -10.0
+    assert diagnose(model, bits()).reason.startswith("not finite: log p(x|z) at codes of the prior of ")
+    assert json.dumps(diagnose(model, bits()).as_dict())
 
 
 def test_strong_signal_is_healthy() -> None:
@@ -97,21 +112,117 @@ def test_no_unit_of_a_constant_posterior_on_an_interval_is_active(width: float) 
     assert len(seen.kl_units) == 1
 
 
+def seen(**changed: Any) -> Evidence:
+    """Evidence of a model that is healthy, but for what is changed."""
+    healthy: dict[str, Any] = {
+        "kl": 6.0,
+        "kl_standard_error": 0.1,
+        "kl_units": [6.0],
+        "kl_is_bound": False,
+        "mutual_information": 5.0,
+        "mutual_information_standard_error": 0.0,
+        "mutual_information_ceiling": 7.6,
+        "mutual_information_is_bound": False,
+        "estimator": "",
+        "decoder_gain": 9.0,
+        "decoder_gain_standard_error": 0.0,
+        "gain_over_marginal": 5.0,
+        "gain_over_marginal_standard_error": 0.1,
+        "to_tell": 10.0,
+        "entropy": 7.6,
+        "aggregate_kl": 0.5,
+        "prior_gap": 0.1,
+        "prior_gap_standard_error": 0.1,
+        "active_units": 2,
+        "latent_units": 3,
+        "n": 500,
+    }
+    return Evidence(**healthy | changed)
+
+
+@pytest.mark.parametrize("number", ["mutual_information", "decoder_gain"])
 @pytest.mark.parametrize(
-    ("kl", "information", "verdict"),
-    [(0.49, 0.4, "collapsed"), (5.0, 0.49, "collapsed"), (5.0, 1.99, "partly collapsed"), (5.0, 2.01, "healthy")],
+    ("value", "verdict"), [(0.01, "collapsed"), (0.49, "collapsed"), (1.99, "partly collapsed"), (2.01, "healthy")]
 )
-def test_thresholds(kl: float, information: float, verdict: str) -> None:
-    """Half a nat and two nats, from the information unless the divergence is below already; others can be chosen."""
-    assert judge(kl, information, Thresholds())[0] == verdict
-    assert judge(kl, information, Thresholds(collapsed=0.0, partly=0.1))[0] == "healthy"
-    assert judge(math.nan, information, Thresholds())[0] == "collapsed"
+def test_thresholds(number: str, value: float, verdict: str) -> None:
+    """Half a nat and two nats, of the information and of what the decoder gains by it; others can be chosen."""
+    assert judge(seen(**{number: value}))[0] == verdict
+    if value > 0.1:
+        assert judge(seen(**{number: value}), Thresholds(collapsed=0.0, partly=0.1))[0] == "healthy"
 
 
-@pytest.mark.parametrize(("information", "verdict"), [(0.65, "healthy"), (0.52, "partly collapsed"), (0.3, "collapsed")])
-def test_few_observations_are_judged_by_what_they_can_tell(information: float, verdict: str) -> None:
-    """Of two observations the estimate is log 2 = 0.69 nats at most: four fifths of it are all that can be asked for."""
-    assert judge(5.0, information, Thresholds(), ceiling=math.log(2))[0] == verdict
+@pytest.mark.parametrize(
+    ("to_tell", "entropy", "value", "verdict"),
+    [
+        (0.6, 7.6, 0.41, "healthy"),
+        (0.6, 7.6, 0.39, "partly collapsed"),
+        (0.6, 7.6, 0.14, "collapsed"),
+        (9.0, math.log(2), 0.56, "healthy"),
+        (9.0, math.log(2), 0.54, "partly collapsed"),
+        (9.0, math.log(2), 0.17, "collapsed"),
+        (0.0, 7.6, 0.02, "healthy"),
+        (0.0, 7.6, 0.005, "collapsed"),
+    ],
+)
+def test_where_less_was_to_tell_less_is_asked_for(to_tell: float, entropy: float, value: float, verdict: str) -> None:
+    """A quarter and two thirds of what simple codes tell, a quarter and four fifths of the entropy, a hundredth of a nat."""
+    assert judge(seen(to_tell=to_tell, entropy=entropy, mutual_information=value, decoder_gain=9.0))[0] == verdict
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(0.9, "collapsed"), (1.9, "partly collapsed"), (2.1, "healthy")])
+def test_the_decoder_is_held_to_what_the_code_tells(gain: float, verdict: str) -> None:
+    """However little simple codes tell: a quarter and half of the information, at most half a nat and two."""
+    thresholds = Thresholds(collapsed=1.0, partly=2.0)
+    assert judge(seen(to_tell=0.0, mutual_information=4.0, decoder_gain=gain), thresholds)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({"gain_over_marginal": -0.19}, "healthy"),
+        ({"gain_over_marginal": -0.21}, "worse than no code"),
+        ({"decoder_gain": -0.6}, "worse than no code"),
+        ({"decoder_gain": -0.4}, "collapsed"),
+        ({"decoder_gain": 1.2, "decoder_gain_standard_error": 0.4}, "unknown"),
+        ({"mutual_information": 1.2, "mutual_information_standard_error": 0.4}, "unknown"),
+        ({"not_finite": "KL"}, "broken"),
+        ({"kl": 0.2}, "collapsed"),
+        ({"kl": 0.2, "kl_is_bound": True}, "healthy"),
+        ({"mutual_information_is_bound": True}, "healthy"),
+        ({"mutual_information_is_bound": True, "mutual_information": 0.1}, "unknown"),
+        ({"mutual_information_is_bound": True, "mutual_information": 1.9}, "unknown"),
+        ({"mutual_information_is_bound": True, "mutual_information": 0.1, "kl": 0.2}, "collapsed"),
+        ({"mutual_information_is_bound": True, "mutual_information": 0.1, "decoder_gain": 0.1}, "collapsed"),
+        ({"mutual_information_is_bound": True, "mutual_information": 0.1, "gain_over_marginal": -9.0}, "worse than no code"),
+    ],
+)
+def test_what_decides(changed: dict[str, Any], verdict: str) -> None:
+    """Two standard errors; a lower bound on the information proves some and never none, and the rest may decide without it."""
+    assert judge(seen(**changed))[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rise", "gain", "lasts"),
+    [
+        ("collapsed", 0.05, 0.0, True),
+        ("collapsed", 0.15, 0.0, False),
+        ("collapsed", 0.5, 0.0, False),
+        ("collapsed", 0.0, 5.0, True),
+        ("worse than no code", 0.0, 0.05, True),
+        ("worse than no code", 0.0, 0.5, False),
+        ("broken", 0.0, 0.0, True),
+        ("partly collapsed", 0.0, 0.0, False),
+        ("unknown", 0.0, 0.0, False),
+        ("healthy", 0.0, 0.0, False),
+    ],
+)
+def test_what_lasts(verdict: str, rise: float, gain: float, lasts: bool) -> None:
+    """A failure at two looks; unless the information has risen by a tenth of a nat, or the gain of a decoder that is worse."""
+    before = {"verdict": verdict, "mutual_information": 0.01, "gain_over_marginal": -7.0}
+    now = {"verdict": verdict, "mutual_information": 0.01 + rise, "gain_over_marginal": -7.0 + gain}
+    assert lasting(before, now) is lasts
+    assert not lasting({"verdict": "healthy"}, now)
+    assert lasting({"verdict": verdict, "mutual_information": None}, {"verdict": verdict}) is (verdict in LASTING)
 
 
 def test_remedies_fit_the_model() -> None:
@@ -126,11 +237,15 @@ def test_remedies_fit_the_model() -> None:
 
 
 def test_it_reads_as_text_and_as_json() -> None:
-    """The report names verdict, numbers and remedies; the dictionary survives JSON."""
+    """The report names verdict, numbers with their errors, and remedies; the dictionary survives JSON."""
     seen = diagnose(vae(), torch.bernoulli(torch.full((50, 3), 0.5)))
-    assert json.loads(json.dumps(seen.as_dict()))["mutual_information"] == seen.mutual_information
+    values = json.loads(json.dumps(seen.as_dict()))
+    assert values["mutual_information"] == seen.mutual_information and list(values)[:2] == ["verdict", "reason"]
+    for name in ("mutual_information", "decoder_gain", "gain_over_marginal", "prior_gap"):
+        assert values[f"{name}_standard_error"] >= 0
     text = str(seen)
-    assert seen.verdict in text and f"of at most log 50 = {math.log(50):.2f}" in text
+    assert seen.verdict in text and f"of at most {math.log(50):.2f} for this estimator" in text
+    assert f"{seen.decoder_gain:.3f} ± {seen.decoder_gain_standard_error:.3f} nats by the code of x" in text
     assert text.count("try ") == len(seen.remedies)
 
 
@@ -164,3 +279,10 @@ def test_no_fewer_draws_than_none() -> None:
     assert len(model.sample(0)) == 0
     with pytest.raises(ValueError, match="expected how many observations to draw, came -1"):
         model.sample(-1)
+
+
+def test_what_was_put_together_in_python_is_told_what_to_try() -> None:
+    """A network that no command line can name is no reason to fail: a remedy then names an MLP."""
+    q = posteriors.Gaussian(2, SHAPE, lambda i, o: nn.Linear(6, 4))  # type: ignore[arg-type]
+    seen = diagnose(VAE(Normal(2), Bernoulli(2, SHAPE, function(lambda z: z.new_zeros(*z.shape[:-1], 6))), q), bits())
+    assert seen.verdict == "collapsed" and any("--posterior.network MLP" in remedy for remedy in seen.remedies)

@@ -159,7 +159,7 @@ def test_everything_takes_a_flow(name: str) -> None:
         bound, _ = objective(x, t)
         assert bound.shape == (30,) and bound.isfinite().all()
     seen = diagnose(model, x)
-    assert seen.estimator.startswith("lower bound" if name == "Flow-IAF" else "aggregated")
+    assert seen.estimator.startswith("aggregated posterior of 30" if name == "Flow-IAF" else "aggregated posterior of N")
     own, wide = (log_likelihood(model, x, k=400, proposal=p) for p in (Widened(1.0), Widened(1.5)))
     error = (own.nll_sampling_error**2 + wide.nll_sampling_error**2) ** 0.5
     assert abs(own.nll - wide.nll) < 6 * error

@@ -10,7 +10,7 @@ from laws.numerics import assert_equal, assert_mean
 from laws.parts import RICH, pairs, vae
 from laws.ppca import PPCA
 from uncollapse.diagnosis import diagnose
-from uncollapse.diagnosis.posterior_collapse import aggregated_log_prob
+from uncollapse.diagnosis.information import aggregated_log_prob
 
 
 def channel(sigma: float, data: int = 4, latent: int = 2, scale: float = 1.0) -> PPCA:

@@ -9,14 +9,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from uncollapse.evaluation.numbers import QUANTITIES, TEXTS
+from uncollapse.evaluation.numbers import FAR_FROM_PRIOR, QUANTITIES, TEXTS, far_from_prior
 from uncollapse.report import split_remedy
 from uncollapse.report.rows import cells, columns
 from uncollapse.training.bench import Found
 
+ERROR = "_standard_error"  # behind the name of a number whose line tells it
+
 COLORS = {
     "healthy": "green",
     "partly collapsed": "yellow",
+    "unknown": "yellow",
+    "worse than no code": "red",
+    "broken": "red",
     "dropping modes": "yellow",
     "blurred": "yellow",
     "collapsed": "red",
@@ -55,19 +60,15 @@ def numbers(summary: dict[str, Any]) -> Table:
         color = COLORS.get(summary["verdict"], "white")
         table.add_row("verdict", f"[bold {color}]{summary['verdict']}[/]: {summary['reason']}")
     for name, quantity in QUANTITIES.items():
-        if summary.get(name) is not None:
-            table.add_row(name, f"{_with_error(name, summary)} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
+        if summary.get(name) is not None and not (name.endswith(ERROR) and summary.get(name.removesuffix(ERROR)) is not None):
+            error = "" if summary.get(name + ERROR) is None else f" ± {shown(summary[name + ERROR])}"
+            table.add_row(name, f"{shown(summary[name])}{error} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
+    if far_from_prior(summary):
+        table.add_row("", f"[yellow]{FAR_FROM_PRIOR}[/]")
     for name in TEXTS:
         if summary.get(name) is not None:
             table.add_row(name, escape(str(summary[name])))
     return table
-
-
-def _with_error(name: str, summary: dict[str, Any]) -> str:
-    """A value, with its standard error where that has no row of its own."""
-    error = summary.get(f"{name}_standard_error")
-    told = error is None or f"{name}_standard_error" in QUANTITIES
-    return shown(summary[name]) if told else f"{shown(summary[name])} ± {shown(error)}"
 
 
 def cures(remedies: Iterable[str]) -> list[str]:

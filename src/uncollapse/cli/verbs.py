@@ -19,6 +19,7 @@ from uncollapse.diagnosis import diagnose as diagnosis
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.evaluation import evaluate_samples, extractor_of
+from uncollapse.evaluation.evaluate import training_rows
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.report import save_samples
 from uncollapse.report.page import read_metrics
@@ -64,7 +65,7 @@ def diagnose(options: Namespace) -> None:
         _print(options, _by_draws(options, model, data, quick=True))
         return
     x = source.batch(source.some(2000)).to(model.like)
-    found = diagnosis(model, x, recipe=str(options.run / "config.yaml"))
+    found = diagnosis(model, x, training_rows(data, model.like), recipe=str(options.run / "config.yaml"))
     cures = _cures(options, model, found.as_dict()) if found.remedies else None
     found = found if cures is None else replace(found, remedies=cures)
     print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)

@@ -5,8 +5,12 @@ from uncollapse.diagnosis.mode_collapse import SampleDiagnosis, diagnose_samples
 from uncollapse.diagnosis.mode_coverage import KnownModes, ModeCoverage, mode_coverage
 from uncollapse.diagnosis.mode_remedies import mode_remedies
 from uncollapse.diagnosis.mode_verdict import ModeCollapseThresholds
-from uncollapse.diagnosis.posterior_collapse import Diagnosis, Thresholds, diagnose
+from uncollapse.diagnosis.no_code import no_code
+from uncollapse.diagnosis.posterior_collapse import Diagnosis, diagnose
 from uncollapse.diagnosis.posterior_remedies import posterior_remedies
+from uncollapse.diagnosis.posterior_verdict import Thresholds
+from uncollapse.diagnosis.prior_gap import prior_gap
+from uncollapse.diagnosis.reference_codes import Reference
 from uncollapse.diagnosis.remedy import Remedy, commands
 from uncollapse.diagnosis.sample_evidence import Measure, sample_evidence
 
@@ -17,6 +21,7 @@ __all__ = [
     "Measure",
     "ModeCollapseThresholds",
     "ModeCoverage",
+    "Reference",
     "Remedy",
     "SampleDiagnosis",
     "Thresholds",
@@ -27,6 +32,8 @@ __all__ = [
     "game_evidence",
     "mode_coverage",
     "mode_remedies",
+    "no_code",
     "posterior_remedies",
+    "prior_gap",
     "sample_evidence",
 ]

@@ -8,23 +8,39 @@ from typing import Any
 from uncollapse.diagnosis.remedy import Remedy
 from uncollapse.distributions import BatchNormalized, OptimalSigma
 from uncollapse.distributions.vamp import unmixable
+from uncollapse.parts import Part
 from uncollapse.vae import VAE
 
 
-def posterior_remedies(model: VAE, has_critic: bool = False) -> list[Remedy]:
-    """What to try against a posterior collapse of this model: only what fits its parts.
+def posterior_remedies(
+    model: VAE, verdict: str = "collapsed", misses_codes: bool = False, has_critic: bool = False
+) -> list[Remedy]:
+    """What to try by the verdict on this model: only what fits its parts.
 
     Args:
         model: The model.
+        verdict: A name in `posterior_verdict.MEANINGS`.
+        misses_codes: Whether samples from its prior miss the codes: then other priors are tried, whatever the verdict is.
         has_critic: Whether its objective has a critic: then what needs log q(z|x) comes with another objective and procedure.
     """
     alone = "--procedure Amortized --objective ELBO " if has_critic else ""
+    match verdict:
+        case "collapsed" | "partly collapsed":
+            found = _of_collapse(model, alone)
+        case "worse than no code" | "broken":
+            found = _of_decoder(model)
+        case _:
+            found = []
+    if misses_codes:
+        found += [remedy for remedy in _of_prior(model, alone) if remedy not in found]
+    return [Remedy(*pair) for pair in found]
+
+
+def _of_collapse(model: VAE, alone: str) -> list[tuple[str, str]]:
+    """Against a code that is not used."""
     elbo, network = (alone or "--objective ELBO ") + "--objective", _encoder(model)
-    found = []
-    sigma = getattr(model.likelihood, "sigma", None)
-    if sigma is not None and not isinstance(sigma, OptimalSigma):
-        found.append(("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses"))
-    if model.likelihood.configuration()["init_args"].get("skip") is False:
+    found = _of_sigma(model)
+    if _arguments(model.likelihood).get("skip") is False:
         found.append(("--likelihood.skip true", "let z reach every layer of the decoder"))
     known = model.posterior.density.weighs
     if known:
@@ -36,20 +52,52 @@ def posterior_remedies(model: VAE, has_critic: bool = False) -> list[Remedy]:
     if encodes and unbounded and not normalised:
         found.append((f"--posterior BatchNormalized {network} --prior Normal", "a floor under the KL"))
     if encodes and known:
-        lagging = "--objective ELBO --procedure Lagging" if has_critic else "--procedure Lagging"
+        lagging = "--objective ELBO --procedure Lagging" if alone else "--procedure Lagging"
         found.append((lagging, "let the encoder catch up with the decoder"))
-    if unbounded:
-        mixes = encodes and unmixable(model.posterior) is None
-        prior = "VampPrior" if mixes and model.likelihood.levels else "Mixture"
-        if known and type(model.prior).__name__ != prior:
-            found.append((f"{alone}--prior {prior}", "a prior that can follow the posterior"))
-    return [Remedy(*pair) for pair in found]
+    return found + _of_prior(model, alone)[:1]
+
+
+def _of_decoder(model: VAE) -> list[tuple[str, str]]:
+    """Against a decoder that is worse than none, or not finite: a training that went astray, or has only begun."""
+    return [
+        *_of_sigma(model),
+        ("--training.clip 10", "bound the norm of each gradient"),
+        ("--optimizer.lr 0.0003", "smaller steps"),
+        ("--training.steps 20000", "a longer training"),
+    ]
+
+
+def _of_sigma(model: VAE) -> list[tuple[str, str]]:
+    sigma = getattr(model.likelihood, "sigma", None)
+    if sigma is None or isinstance(sigma, OptimalSigma):
+        return []
+    return [("--likelihood.sigma OptimalSigma", "a decoder variance that fits: too large a one collapses")]
+
+
+def _of_prior(model: VAE, alone: str) -> list[tuple[str, str]]:
+    """Priors that can follow the codes, the first one the simplest."""
+    if hasattr(model.prior.support, "lower_bound") or not model.posterior.density.weighs:
+        return []
+    encodes = any(p.requires_grad for p in model.posterior.parameters())
+    mixes = encodes and unmixable(model.posterior) is None
+    priors = ["VampPrior"] if mixes and model.likelihood.levels else []
+    priors += ["Mixture", *(["CouplingPrior"] if model.prior.features > 1 else ["SplinePrior"])]
+    found = [
+        (f"{alone}--prior {name}", "a prior that can follow the posterior")
+        for name in priors
+        if type(model.prior).__name__ != name
+    ]
+    info = "--objective InfoVAE --objective.alpha 0.5 --objective.lam 10"
+    return [
+        *found,
+        (f"{'--procedure Amortized ' if alone else ''}{info}", "draw the codes to the prior by a distance of their own"),
+    ]
 
 
 def _encoder(model: VAE) -> str:
     """The options that give another posterior the network of this one; an MLP where it has none of its own."""
     posterior = getattr(model.posterior, "family", model.posterior)
-    written = posterior.configuration()["init_args"].get("network")
+    written = _arguments(posterior).get("network")
     if written is None:
         return "--posterior.network MLP"
     if isinstance(written, str):
@@ -61,6 +109,15 @@ def _encoder(model: VAE) -> str:
         if value != default and not (isinstance(default, type) and str(value).endswith(f".{default.__name__}")):
             options.append(f"--posterior.network.{name} {quote(_plain(value))}")
     return " ".join(options)
+
+
+def _arguments(part: Part) -> dict[str, Any]:
+    """What a part was made with, as plain values; nothing of one that was put together in Python and cannot be written down."""
+    try:
+        written: dict[str, Any] = part.configuration()["init_args"]
+    except TypeError:
+        return {}
+    return written
 
 
 def _plain(value: Any) -> str:

@@ -13,6 +13,9 @@ from uncollapse.evaluation.proposals import Proposal
 from uncollapse.vae import VAE
 
 DIAGNOSED = 2000  # observations that the diagnosis looks at: a ceiling of 7.6 nats for the mutual information
+FEWEST = 50  # of these that are of use
+FITTED = 1000  # training rows to which what needs no model is fitted
+BESIDE = ("kl", "kl_standard_error", "n")  # numbers of the diagnosis that the held-out likelihood has of more observations
 
 
 def evaluate(
@@ -63,8 +66,17 @@ def evaluate(
         held_out = log_likelihood(model, source.batches(1000, index), samples, proposal, dequantized=data.dequantized)
         noise.seed_step(seed, 1)
         x = source.batch(index[:DIAGNOSED])
-        diagnosis = diagnose(model, x, recipe=recipe) if len(x) > 1 else None
-    words = {} if diagnosis is None else {k: v for k, v in diagnosis.as_dict().items() if k not in ("kl", "n")}
+        diagnosis = diagnose(model, x, training_rows(data, like), recipe=recipe) if len(x) > 1 else None
+    words = {} if diagnosis is None else {k: v for k, v in diagnosis.as_dict().items() if k not in BESIDE}
     values = {"log_likelihoods": held_out.log_likelihoods.tolist()} if each else {}
     latents = evaluate_latents(model, data, split, examples, seed=seed)
     return {**words, **held_out.as_dict(), **latents, "split": split, "data": data.name, **values}
+
+
+def training_rows(data: Data, like: torch.Tensor) -> torch.Tensor | None:
+    """Training observations [M, *shape] that the diagnosis compares with, on the device and in the type of `like`.
+
+    None where there are too few: then it compares with the observations that it looks at.
+    """
+    source = data.train.to(like.device, like.dtype)
+    return source.batch(source.some(FITTED)) if len(source) >= FEWEST else None

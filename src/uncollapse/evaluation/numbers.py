@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from uncollapse.diagnosis import Thresholds, mode_verdict, posterior_collapse
+from uncollapse.diagnosis import Thresholds, mode_verdict, posterior_verdict
 
 Summary = dict[str, Any]
 
@@ -64,12 +64,34 @@ MEASURES = {
     "mutual_information": Quantity(
         "Mutual information I(x;\N{NO-BREAK SPACE}z)", "nats", "what a code tells about its observation", "I(x;z)"
     ),
+    "mutual_information_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
     "mutual_information_ceiling": Quantity("Its ceiling", "nats", "the most that this estimate can be"),
-    "aggregate_kl": Quantity(
-        "KL(q(z) ‖ p(z))", "nats", "how far all codes together are from the prior: 0 is a prior that fits"
+    "decoder_gain": Quantity(
+        "Gain of the decoder by z",
+        "nats",
+        "log p(x|z) less log p(x|z′) with another's code: 0 is a decoder that ignores z",
+        "gain",
     ),
+    "decoder_gain_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
+    "gain_over_marginal": Quantity(
+        "Gain over no code", "nats", "log p(x|z) less that of the data's averages: below 0 reconstructions are wrong"
+    ),
+    "gain_over_marginal_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
+    "to_tell": Quantity("There was to tell", "nats", "what simple codes tell of these data, or what is modelled without z"),
+    "aggregate_kl": Quantity(
+        "KL(q(z) ‖ p(z)) at most",
+        "nats",
+        "upper bound on how far all codes together are from the prior: 0 is a prior that fits",
+    ),
+    "prior_gap": Quantity(
+        "KL(q(z) ‖ p(z)) at least", "nats", "lower bound on the same: what a prior that is fitted to the codes gains"
+    ),
+    "prior_gap_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
     "active_units": Quantity(
-        "Active units", "units", f"latent units whose posterior mean varies by more than {Thresholds().active:g}", "active"
+        "Active units",
+        "units",
+        f"latent units whose posterior mean varies by more than {Thresholds().active:g} of the prior's variance",
+        "active",
     ),
     "latent_units": Quantity("Latent units", "units"),
     "reconstruction_error": Quantity(
@@ -179,7 +201,11 @@ BESIDE = {
     "bracket_lower_standard_error": "bracket_lower",
     "bracket_upper_standard_error": "bracket_upper",
     "bracket_gap_standard_error": "bracket_gap",
+    "mutual_information_standard_error": "mutual_information",
     "mutual_information_ceiling": "mutual_information",
+    "decoder_gain_standard_error": "decoder_gain",
+    "gain_over_marginal_standard_error": "gain_over_marginal",
+    "prior_gap_standard_error": "prior_gap",
     "latent_units": "active_units",
     "reconstruction_error_standard_error": "reconstruction_error",
     "reconstruction_error_of_mean": "reconstruction_error",
@@ -200,6 +226,9 @@ BESIDE = {
     "classifier_p": "classifier_accuracy",
 }
 """Measures that are told in the line of another one, where there is one."""
+
+FAR_FROM_PRIOR = "samples from the prior miss the codes"
+"""Said where `far_from_prior`; it is no part of the verdict."""
 
 TEXTS = ("density_of", "observation_noise_from")
 """Words without which a number beside them says little: the console tells them too."""
@@ -278,6 +307,8 @@ def _measure(name: str, summary: Summary) -> Number:
             meaning += _beside_probe(summary)
         case "critic_divergence" if summary.get("critic_divergence_of") is not None:
             unit = str(summary["critic_divergence_of"])
+        case "prior_gap" if far_from_prior(summary):
+            meaning += f"; {FAR_FROM_PRIOR}"
         case "mutual_information" if summary.get("mutual_information_ceiling") is not None:
             meaning += f" (this estimate is at most {number(summary['mutual_information_ceiling'])})"
     return Number(label, value, unit or "", meaning)
@@ -331,8 +362,19 @@ def meaning(summary: Summary) -> str | None:
         >>> meaning({"verdict": "dropping modes", "coverage": 0.5})[:40]
         'the samples lie where the data lie, but '
     """
-    meanings = mode_verdict.MEANINGS if "kl" not in summary else posterior_collapse.MEANINGS
+    meanings = mode_verdict.MEANINGS if "kl" not in summary else posterior_verdict.MEANINGS
     return meanings.get(str(summary.get("verdict")))
+
+
+def far_from_prior(summary: Summary) -> bool:
+    """Whether samples from the prior miss the codes, by the numbers of a summary.
+
+    Example:
+        >>> far_from_prior({"prior_gap": 3.2, "prior_gap_standard_error": 0.1}), far_from_prior({})
+        (True, False)
+    """
+    gap, error = summary.get("prior_gap"), summary.get("prior_gap_standard_error")
+    return gap is not None and error is not None and posterior_verdict.misses_codes(gap, error)
 
 
 def _others(summary: Summary) -> list[str]:

@@ -195,7 +195,7 @@ def _of_likelihoods(runs: dict[str, Rows], rows: dict[str, Found]) -> list[Drawi
             "difference",
             "Likelihood against the first row",
             lambda: comparisons.differences(rows),
-            "Two standard errors to each side; left is better. Blue is healthy, amber partly collapsed, red collapsed.",
+            "Two standard errors to each side; left is better. Blue is healthy, amber partly collapsed, red a failure.",
         ),
     ]
 

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from uncollapse.evaluation.numbers import Number, Summary, facts, meaning, measures
+from uncollapse.evaluation.numbers import FAR_FROM_PRIOR, Number, Summary, facts, far_from_prior, meaning, measures
 
 CARD = """\
 ---
@@ -55,6 +55,15 @@ The whole configuration:
 
 {limits}
 """
+
+
+UNFIT = {
+    "collapsed": "The posterior is collapsed: use neither its encodings nor its reconstructions.",
+    "worse than no code": "The decoder is worse than the data's own averages: do not use its reconstructions or samples.",
+    "broken": "The model gives numbers that are not finite: do not use it.",
+    "unknown": "Whether its code is used is not known: look at reconstructions before you use its encodings.",
+}
+"""What a verdict says of the use of a VAE."""
 
 
 def write_model_card(run: Path, summary: Summary, config: dict[str, Any] | str) -> None:
@@ -140,6 +149,8 @@ def _limits(summary: Summary) -> list[str]:
         limits.append(
             f"The mutual information is an estimate that cannot exceed {ceiling} nats; a value near that is a lower bound."
         )
-    if summary.get("verdict") == "collapsed":
-        limits.append("The posterior is collapsed: use neither its encodings nor its reconstructions.")
+    if summary.get("verdict") in UNFIT:
+        limits.append(UNFIT[summary["verdict"]])
+    if far_from_prior(summary):
+        limits.append(f"{FAR_FROM_PRIOR.capitalize()}: they are worse than its reconstructions.")
     return [*limits, "One seed was trained; another seed gives other numbers."]

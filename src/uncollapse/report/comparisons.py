@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from uncollapse.diagnosis.posterior_collapse import Thresholds
+from uncollapse.diagnosis.posterior_verdict import Thresholds
 from uncollapse.report.curves import Rows, Series, by_kind, limits, over_steps, series, thinned, verdicts
 from uncollapse.report.style import AMBER, BLUE, CLASSES, INK, MUTED, RED, NotDrawn, panel, styled
 
 FEW = 4  # points of a validation curve below which the training's own is drawn
-COLORS = {"healthy": BLUE, "partly collapsed": AMBER, "collapsed": RED}
+COLORS = {"healthy": BLUE, "partly collapsed": AMBER, "collapsed": RED, "worse than no code": RED, "broken": RED}
 """What a verdict is drawn in."""
 
 

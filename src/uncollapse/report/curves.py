@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from uncollapse.diagnosis.posterior_collapse import Thresholds
+from uncollapse.diagnosis.posterior_verdict import Thresholds
 from uncollapse.evaluation.numbers import number
 from uncollapse.report.style import AMBER, BLUE, INK, LINE, MUTED, ORANGE, RED, NotDrawn, legend, panel, styled, subscript
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from uncollapse.diagnosis.posterior_collapse import Thresholds
+from uncollapse.diagnosis.posterior_verdict import Thresholds
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.report import pictures
 from uncollapse.report.images import kind
@@ -110,20 +110,20 @@ def latent_map(model: LatentVariableModel, x: Tensor, labels: Tensor | None = No
     """
     with steady(model, seed):
         code = model.encode(on(spread(x, MAPPED), model)).double().cpu()
-        deviation = float(moments(model)[1].mean())
+        deviations = moments(model)[1].double().cpu()
     if not code.isfinite().all():
         raise NotDrawn("The codes are not finite: the posterior is broken.")
-    flat, (xlabel, ylabel), centre = _projected(code)
+    flat, (xlabel, ylabel), centre = _projected(code, deviations.square())
     figure, ax = pictures.plane(xlabel, ylabel)
-    reach = max(deviation, 1.08 * float((flat - centre).abs().max()))
+    reach = max(float(deviations.mean()), 1.08 * float((flat - centre).abs().max()))
     _coloured(figure, ax, flat, None if labels is None else spread(labels, MAPPED).cpu(), reach)
     ax.set_ylim(float(centre[1]) - reach, float(centre[1]) + reach)
     ax.set_xlim(float(centre[0]) - reach, float(centre[0]) + reach)
     return figure
 
 
-def _projected(code: Tensor) -> tuple[Tensor, tuple[str, str], Tensor]:
-    """Codes [N, L] in the plane [N, 2], the names of its axes, and its middle [2]."""
+def _projected(code: Tensor, prior: Tensor) -> tuple[Tensor, tuple[str, str], Tensor]:
+    """Codes [N, L] in the plane [N, 2], the names of its axes, and its middle [2]; by the prior's variance [L]."""
     if code.shape[1] == 1:
         height = torch.rand(len(code), generator=torch.Generator().manual_seed(0), dtype=code.dtype) - 0.5
         flat = torch.stack([code[:, 0], height * code.std().clamp(min=0.5)], 1)
@@ -131,7 +131,7 @@ def _projected(code: Tensor) -> tuple[Tensor, tuple[str, str], Tensor]:
     if code.shape[1] == 2:
         return code, (f"mean of {subscript(0)}", f"mean of {subscript(1)}"), code.mean(0)
     variance = code.var(0)
-    active = variance > Thresholds().active
+    active = variance > Thresholds().active * prior
     kept = active if int(active.sum()) >= 2 else variance >= variance.sort(descending=True).values[1]
     centred = code[:, kept] - code[:, kept].mean(0)
     _, scale, axes = torch.linalg.svd(centred, full_matrices=False)

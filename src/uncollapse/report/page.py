@@ -20,6 +20,9 @@ from uncollapse.training.run import read_words
 TONES = {
     "healthy": ("good", "✓"),
     "partly collapsed": ("doubtful", "!"),
+    "unknown": ("open", "?"),
+    "worse than no code": ("bad", "✕"),
+    "broken": ("bad", "✕"),
     "dropping modes": ("doubtful", "!"),
     "blurred": ("doubtful", "!"),
     "collapsed": ("bad", "✕"),

@@ -13,6 +13,7 @@ COLUMNS = {
     "elbo": "ELBO",
     "kl": "KL",
     "mutual_information": "I(x;z)",
+    "decoder_gain": "gain by z",
     "active_units": "active units",
     "fid": "FID",
     "seconds": "seconds",
@@ -35,7 +36,8 @@ GAME_COLUMNS = {
 
 LEGEND = (
     "Nats, mean ± standard error over the test observations. *To the first row*: nll less that of the first row, paired: its "
-    "error is that of the differences of each observation. Below zero is better. *FID*: of draws and as many test observations."
+    "error is that of the differences of each observation. Below zero is better. *Gain by z*: log p(x|z) less that with the "
+    "code of another observation. *FID*: of draws and as many test observations."
 )
 GAME_LEGEND = (
     "*In modes*: share of draws within 3 standard deviations of a known mode. *Reverse KL*: of draws over known modes, nats. "
@@ -80,10 +82,10 @@ def markdown(bench: Bench, found: dict[str, dict[str, Found]]) -> str:
         >>> done = {"nll": 80.0, "nll_standard_error": 0.25, "kl": 0.1, "verdict": "collapsed"}
         >>> text = markdown(bench, {"digits": {"baseline": done, "wrong": {"error": "no such data"}}})
         >>> print(text.partition("| row ")[2])
-        | nll | to the first row | ELBO | KL | I(x;z) | active units | seconds | verdict | options |
-        |---|---|---|---|---|---|---|---|---|---|
-        | baseline | 80.00 ± 0.25 |  |  | 0.10 |  |  |  | collapsed |  |
-        | wrong | failed: no such data |  |  |  |  |  |  |  | `--data nothing` |
+        | nll | to the first row | ELBO | KL | I(x;z) | gain by z | active units | seconds | verdict | options |
+        |---|---|---|---|---|---|---|---|---|---|---|
+        | baseline | 80.00 ± 0.25 |  |  | 0.10 |  |  |  |  | collapsed |  |
+        | wrong | failed: no such data |  |  |  |  |  |  |  |  | `--data nothing` |
     """
     parts = [f"# {bench.name}"]
     for title, rows in found.items():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from uncollapse.diagnosis.posterior_collapse import Thresholds
+from uncollapse.diagnosis.posterior_verdict import Thresholds
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.report import curves, figures, game, texts
 from uncollapse.report.images import kind
@@ -89,8 +89,8 @@ TRAINING = [
         "Is the code used?",
         lambda e: curves.information(e.train, e.valid),
         f"Mutual information is what z tells about x. Below {THRESHOLDS.collapsed:g} nats (red) the posterior has collapsed, "
-        f"below {THRESHOLDS.partly:g} nats (amber) in part; a KL far above the mutual information is spent on codes that do "
-        "not match the prior.",
+        f"below {THRESHOLDS.partly:g} nats (amber) in part, unless there was less to tell; above them it has if the decoder "
+        "does not listen. A KL far above the mutual information is spent on codes that do not match the prior.",
     ),
 ]
 

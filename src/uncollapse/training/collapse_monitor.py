@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.diagnosis import (
+    Reference,
     Remedy,
     commands,
     diagnose,
@@ -15,19 +17,39 @@ from uncollapse.diagnosis import (
     game_evidence,
     mode_remedies,
     mode_verdict,
-    posterior_collapse,
     posterior_remedies,
+    posterior_verdict,
 )
 from uncollapse.diagnosis.game_course import with_course
+from uncollapse.diagnosis.posterior_verdict import misses_codes
 from uncollapse.distributions.still import evaluating
+from uncollapse.evaluation.evaluate import training_rows
 from uncollapse.gan import GAN
 from uncollapse.learning import Objective, Procedure
 from uncollapse.schedules import Constant
 from uncollapse.training.settings import Training
 from uncollapse.vae import VAE
 
-OF_POSTERIOR = ["kl", "kl_units", "active_units", "mutual_information", "aggregate_kl", "verdict", "reason"]
+OF_POSTERIOR = [
+    "kl",
+    "kl_units",
+    "active_units",
+    "mutual_information",
+    "mutual_information_standard_error",
+    "decoder_gain",
+    "decoder_gain_standard_error",
+    "gain_over_marginal",
+    "gain_over_marginal_standard_error",
+    "to_tell",
+    "aggregate_kl",
+    "prior_gap",
+    "prior_gap_standard_error",
+    "verdict",
+    "reason",
+]
 """What of a posterior's diagnosis the log holds."""
+
+FITTING = 2**40 + 3  # the step whose noise is that of the training rows which the diagnosis compares with
 
 
 class CollapseMonitor:
@@ -54,21 +76,31 @@ class PosteriorMonitor(CollapseMonitor):
 
     Args:
         model: The model.
+        data: What it is trained on; None: each look compares with its own observations.
     """
 
     n_observations = 512
 
-    def __init__(self, model: VAE):
+    def __init__(self, model: VAE, data: Data | None = None):
         self.model = model
+        self.reference = None if data is None else _reference(model, data)
 
     def look(self, x: Tensor, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         if len(x) < 2:
             return {}
-        seen = diagnose(self.model, x).as_dict()
+        seen = diagnose(self.model, x, self.reference).as_dict()
         return {name: seen[name] for name in [*OF_POSTERIOR, *(["kl_blocks"] if seen["kl_blocks"] else [])]}
 
     def lasts(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
-        return posterior_collapse.lasting(before, now)
+        return posterior_verdict.lasting(before, now)
+
+
+def _reference(model: VAE, data: Data) -> Reference | None:
+    """What needs no model, fitted to training rows that are always the same; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), evaluating(model), torch.no_grad():
+        noise.seed_step(0, FITTING)
+        rows = training_rows(data, model.like)
+        return None if rows is None else Reference(model.likelihood, rows)
 
 
 class ModeMonitor(CollapseMonitor):
@@ -105,23 +137,25 @@ def collapse_monitor(objective: Objective, data: Data) -> CollapseMonitor:
     """What watches a training of this objective on these data."""
     if isinstance(objective, GAN):
         return ModeMonitor(objective, data)
-    return PosteriorMonitor(objective.model) if isinstance(objective.model, VAE) else CollapseMonitor()
+    return PosteriorMonitor(objective.model, data) if isinstance(objective.model, VAE) else CollapseMonitor()
 
 
 def remedies(procedure: Procedure, recipe: str, seen: dict[str, Any], training: Training) -> list[str]:
-    """What to try after a diagnosis, as commands that train this recipe: nothing that the procedure does already.
+    """What to try by what was seen, as commands that train this recipe: nothing that the procedure does already.
 
     Args:
         procedure: What the recipe trains by.
         recipe: The name of a recipe, or the path of a run's config.yaml.
-        seen: The diagnosis as plain values.
+        seen: The diagnosis by the names of summary.json; that of a posterior that holds no verdict is a collapse.
         training: How the recipe trains.
     """
     objective = procedure.objective
     if isinstance(objective, GAN):
         found = mode_remedies(objective, seen, training.steps, training.ema > 0)
     elif isinstance(objective.model, VAE):
-        found = posterior_remedies(objective.model, getattr(objective, "critic", None) is not None)
+        gap = [seen.get(name) or 0.0 for name in ("prior_gap", "prior_gap_standard_error")]
+        with_critic = getattr(objective, "critic", None) is not None
+        found = posterior_remedies(objective.model, seen.get("verdict", "collapsed"), misses_codes(*gap), with_critic)
     else:
         return []
     return commands((remedy for remedy in found if not _has(procedure, remedy)), recipe)
