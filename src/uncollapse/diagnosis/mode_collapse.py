@@ -27,6 +27,8 @@ class Group(NamedTuple):
     data: float  # share of the data rows
     samples: float  # share of the samples
     example: int  # the data row, or where there is none the sample, that stands for it
+    real_rows: tuple[int, ...] = ()  # its data rows, by their numbers as they were given
+    fake_rows: tuple[int, ...] = ()  # its samples
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def diagnose_samples(
         words = f"{100 * share.value:.2g} % of the samples are not finite"
         return SampleDiagnosis("diverged", words, {"not_finite": share}, n, critic=critic, remedies=remedies or [])
     generator = torch.Generator().manual_seed(seed)
-    fake, real = (x[torch.randperm(len(x), generator=generator)[:n].to(x.device)] for x in (fake, real))
+    of_fake, of_real = (torch.randperm(len(x), generator=generator)[:n] for x in (fake, real))
+    fake, real = fake[of_fake.to(fake.device)], real[of_real.to(real.device)]
     features = [(x if modes is None else modes.features(x)).flatten(1) for x in (real, fake)]
     measures, known = sample_evidence(*features), None
     if modes is not None:
@@ -144,7 +147,7 @@ def diagnose_samples(
     deciding = {name: measure for name, measure in measures.items() if known is None or name != "precision"}
     verdict, reason = verdict_on(deciding, n, thresholds, known)
     cures = [] if verdict in WELL else remedies or []
-    return SampleDiagnosis(verdict, reason, measures, n, known, *_off_groups(groups), critic, cures)
+    return SampleDiagnosis(verdict, reason, measures, n, known, *_off_groups(groups, of_real, of_fake), critic, cures)
 
 
 def _high_quality(known: ModeCoverage, real: Tensor, modes: KnownModes) -> Measure:
@@ -160,7 +163,7 @@ def _groups(real: Tensor, fake: Tensor, features: list[Tensor], modes: KnownMode
     return group_shares(features[0], features[1], seed=seed)
 
 
-def _off_groups(groups: GroupShares) -> tuple[list[Group], list[Group]]:
+def _off_groups(groups: GroupShares, of_real: Tensor, of_fake: Tensor) -> tuple[list[Group], list[Group]]:
     """Groups with less than half their share of samples and groups with more than twice as much, beyond chance."""
     n, m = len(groups.real_group), len(groups.fake_group)
     p, q = groups.real.double() / n, groups.fake.double() / m
@@ -168,9 +171,9 @@ def _off_groups(groups: GroupShares) -> tuple[list[Group], list[Group]]:
     sure = (q - p).abs() > SURE * error
     few, many = sure & (q < 0.5 * p), sure & (q > 2 * p)
     order = (q - p).abs().argsort(descending=True).tolist()
-    return tuple([_group(groups, k, p, q) for k in order if chosen[k]] for chosen in (few, many))  # type: ignore[return-value]
-
-
-def _group(groups: GroupShares, k: int, p: Tensor, q: Tensor) -> Group:
-    rows = (groups.real_group == k).nonzero() if groups.real[k] else (groups.fake_group == k).nonzero()
-    return Group(float(p[k]), float(q[k]), int(rows[0]))
+    members = [
+        (tuple(of_real[groups.real_group == k].tolist()), tuple(of_fake[groups.fake_group == k].tolist()))
+        for k in range(len(groups.real))
+    ]
+    found = [Group(float(p[k]), float(q[k]), (rows[0] or rows[1] or (0,))[0], *rows) for k, rows in enumerate(members)]
+    return tuple([found[k] for k in order if chosen[k]] for chosen in (few, many))  # type: ignore[return-value]

@@ -1,0 +1,75 @@
+"""The verb `judge`: anyone's samples beside real rows."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from uncollapse.cli.tables import COLORS
+from uncollapse.data.rows import Rows, read_rows
+from uncollapse.diagnosis.mode_verdict import MEANINGS
+from uncollapse.evaluation.judge import JudgedSamples, judged_samples
+from uncollapse.report.judge_page import write_judge_page
+from uncollapse.report.judged_words import advice, compared, copy_lines, group_lines, measure_lines
+from uncollapse.training.log import plain
+
+console, aside = Console(), Console(stderr=True)
+
+
+def judge(options: Namespace) -> None:
+    """Read both samples, judge one beside the other, and print the verdict with all that it rests on."""
+    _check_out(options.out)
+    with aside.status("reading") as status:
+        samples = _read(options)
+        status.update("comparing")
+        judged = judged_samples(samples, options.features, options.standardize, seed=options.seed)
+    for note in judged.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(json.dumps(plain(judged.as_dict()), indent=2)) if options.json else _show(judged)
+    if options.out is not None:
+        print(f"page: {write_judge_page(options.out, judged)}", file=sys.stderr)
+
+
+def _read(options: Namespace) -> dict[str, Rows]:
+    names = {"fakes": options.fakes, "reals": options.against} | ({"train": options.train} if options.train else {})
+    return {name: read_rows(where, finite=name != "fakes") for name, where in names.items()}
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse what no page can be written to before the work is done."""
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"expected a page that ends in .html, got {out}; write --out {out.with_suffix('.html')}")
+    if out is not None and out.is_dir():
+        raise IsADirectoryError(f"expected a page to write, got the folder {out}; write --out {out / 'page.html'}")
+
+
+def _show(judged: JudgedSamples) -> None:
+    verdict, reason = judged.diagnosis.verdict, judged.diagnosis.reason
+    console.print(f"[bold {COLORS[verdict]}]{verdict}[/]: {escape(reason)}", highlight=False)
+    console.print(f"{MEANINGS[verdict]}\n", highlight=False)
+    if judged.diagnosis.measures:
+        console.print(_measures(judged))
+        console.print()
+    for side in ("missing", "overdone"):
+        for line in group_lines(judged, side):
+            console.print(escape(line if line.startswith(" ") else f"{side}: {line}"), highlight=False, soft_wrap=True)
+    for line in copy_lines(judged):
+        console.print(escape(line if line.startswith(" ") else f"copies: {line}"), highlight=False, soft_wrap=True)
+    for label, value in compared(judged):
+        console.print(escape(f"{label.lower()}: {value}"), highlight=False, soft_wrap=True)
+    for line in advice(judged):
+        console.print(escape(f"to try: {line}"), highlight=False, soft_wrap=True)
+
+
+def _measures(judged: JudgedSamples) -> Table:
+    table = Table("measure", box=None, pad_edge=False)
+    for head in ("value", "other real rows", "sample size"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("how to read it")
+    for line in measure_lines(judged):
+        table.add_row(*line)
+    return table
