@@ -17,6 +17,7 @@ from uncollapse.report.judge_page import write_judge_page
 from uncollapse.report.judged_words import advice, compared, copy_lines, group_lines, measure_lines
 from uncollapse.training.log import plain
 
+WIDE = 140  # columns from which on measures are explained in their line
 console, aside = Console(), Console(stderr=True)
 
 
@@ -49,27 +50,31 @@ def _check_out(out: Path | None) -> None:
 
 def _show(judged: JudgedSamples) -> None:
     verdict, reason = judged.diagnosis.verdict, judged.diagnosis.reason
-    console.print(f"[bold {COLORS[verdict]}]{verdict}[/]: {escape(reason)}", highlight=False)
-    console.print(f"{MEANINGS[verdict]}\n", highlight=False)
+    _say(f"[bold {COLORS[verdict]}]{verdict}[/]: {escape(reason)}")
+    _say(f"{MEANINGS[verdict]}\n")
     if judged.diagnosis.measures:
-        console.print(_measures(judged))
-        console.print()
-    for side in ("missing", "overdone"):
-        for line in group_lines(judged, side):
-            console.print(escape(line if line.startswith(" ") else f"{side}: {line}"), highlight=False, soft_wrap=True)
-    for line in copy_lines(judged):
-        console.print(escape(line if line.startswith(" ") else f"copies: {line}"), highlight=False, soft_wrap=True)
-    for label, value in compared(judged):
-        console.print(escape(f"{label.lower()}: {value}"), highlight=False, soft_wrap=True)
-    for line in advice(judged):
-        console.print(escape(f"to try: {line}"), highlight=False, soft_wrap=True)
+        page = console if console.is_terminal else Console(width=WIDE)
+        page.print(_measures(judged, page.width >= WIDE), highlight=False)
+        _say("")
+    lines = {side: group_lines(judged, side) for side in ("missing", "overdone")} | {"copies": copy_lines(judged)}
+    for head, found in lines.items():
+        for line in found:
+            _say(escape(line if line.startswith(" ") else f"{head}: {line}"))
+    for label, value in [*compared(judged), *(("to try", line) for line in advice(judged))]:
+        _say(f"{label.lower()}: {escape(value)}")
 
 
-def _measures(judged: JudgedSamples) -> Table:
+def _say(line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def _measures(judged: JudgedSamples, wide: bool) -> Table:
+    """Each measure in a line; where there is no room, without the words of how to read it."""
     table = Table("measure", box=None, pad_edge=False)
     for head in ("value", "other real rows", "sample size"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("how to read it")
+    if wide:
+        table.add_column("how to read it", no_wrap=True)
     for line in measure_lines(judged):
-        table.add_row(*line)
+        table.add_row(*(line if wide else line[:4]))
     return table

@@ -58,20 +58,29 @@ def write_judge_page(path: str | Path, judged: JudgedSamples) -> Path:
 
 
 def _sections(judged: JudgedSamples) -> dict[str, list[Item]]:
-    mapped: Item = (
-        "map",
-        "Where they lie",
-        lambda: figures.mapped(judged),
-        "A dot is a row. Grey without blue is what the samples miss, blue without grey is what they make up. Of more than two "
-        "columns this is a projection: what lies apart is apart, what lies together may not be.",
-    )
     if not figures.pictured(judged.reals):
-        return {"Samples and real rows": [mapped]}
-    return {
-        "Samples and real rows": _side_by_side(judged),
-        "Missing and overdone": _off(judged),
-        "Twins": [*_twins(judged), mapped],
-    }
+        return {"Samples and real rows": _maps(judged)}
+    off = [*_off(judged), *_maps(judged)]
+    return {"Samples and real rows": _side_by_side(judged), "Missing and overdone": off, "Twins": _twins(judged)}
+
+
+def _maps(judged: JudgedSamples) -> list[Item]:
+    return [
+        (
+            "map",
+            "Where they lie",
+            lambda: figures.mapped(judged),
+            "A dot is a row. Grey without blue is what the samples miss, blue without grey is what they make up. Of more than "
+            "two numbers a row this is a projection: what lies apart is apart, what lies together may not be.",
+        ),
+        (
+            "off",
+            "What is missing, what is overdone",
+            lambda: figures.mapped_groups(judged),
+            "The same map: real rows in groups with fewer than half their share of samples, and samples in groups with more "
+            "than twice theirs.",
+        ),
+    ]
 
 
 def _side_by_side(judged: JudgedSamples) -> list[Item]:
@@ -159,4 +168,15 @@ def _most_different(x: Tensor, everything: Tensor) -> list[int]:
 
 def _moments(column: Tensor) -> str:
     deviation = float(column.std()) if len(column) > 1 else 0.0
-    return f"{float(column.mean()):.3g} ± {deviation:.2g}".replace("-", "−")
+    mean = float(column.mean())
+    return f"{_short(mean)} ± {_short(deviation)}".replace("-", "−")
+
+
+def _short(value: float) -> str:
+    """Three digits, or all before the point.
+
+    Example:
+        >>> _short(17123.4), _short(0.012345), _short(-4.5678)
+        ('17,123', '0.0123', '-4.57')
+    """
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"

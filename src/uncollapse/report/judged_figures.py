@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Size, Tensor
 
@@ -14,7 +15,7 @@ from uncollapse.evaluation.judge import JudgedSamples
 from uncollapse.report import pictures
 from uncollapse.report.images import kind
 from uncollapse.report.judged_words import percent
-from uncollapse.report.style import BLUE, MUTED, NotDrawn, legend, panel, styled, subscript
+from uncollapse.report.style import BLUE, MUTED, ORANGE, RED, NotDrawn, legend, panel, styled, subscript
 
 SIDE = 96  # pixels to which larger pictures are shrunk on the page
 COLUMNS, ROWS = 8, 6  # pictures of a grid
@@ -28,7 +29,7 @@ def pictured(rows: Rows) -> bool:
 
 
 def images(judged: JudgedSamples, rows: Rows, index: Sequence[int]) -> Tensor:
-    """Rows as small images [n, C, H, W] in [0, 1]; where the reals lie beyond, 0 and 1 are their smallest and largest number."""
+    """Rows as small images [n, C, H, W] in [0, 1]; where the reals lie beyond, 0 and 1 are their least and largest number."""
     low, high = (judged.reals.scale * bound for bound in judged.reals.bounds())
     low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
     x = (rows.take(torch.tensor(list(index), dtype=torch.long)).float() - low) / max(high - low, 1e-12)
@@ -102,6 +103,37 @@ def _paired(above: Tensor, below: Tensor, name: str) -> Figure:
 @styled
 def mapped(judged: JudgedSamples) -> Figure:
     """Reals and, over them, fakes: one or two columns as they are, others along the first two principal axes of the reals."""
+    real, fake, names = _flat(judged)
+    return _histogram(real, fake, names[0]) if real.shape[1] == 1 else _scatter(real[:MAPPED], fake[:MAPPED], names)
+
+
+@styled
+def mapped_groups(judged: JudgedSamples) -> Figure:
+    """The same map with the real rows of missing groups, and the samples of overdone ones."""
+    missing, overdone = judged.diagnosis.missing, judged.diagnosis.overdone
+    if not (missing or overdone):
+        raise NotDrawn("None: no group of rows is missing or overdone, beyond chance.")
+    real, fake, names = _flat(judged)
+    if real.shape[1] == 1:
+        raise NotDrawn("Left out: see the map beside.")
+    off = _members(judged.real_rows, [group.real_rows for group in missing])
+    figure, ax = _framed(real, fake, names)
+    pictures.points(ax, real[~off], MUTED, "other reals", alpha=0.25)
+    if missing:
+        pictures.points(ax, real[off], RED, "missing")
+    if overdone:
+        pictures.points(ax, fake[_members(judged.fake_rows, [group.fake_rows for group in overdone])], ORANGE, "overdone")
+    legend(figure, ax, markerscale=2.5)
+    return figure
+
+
+def _members(rows: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+    """Which rows are in one of the groups: [n]."""
+    return torch.isin(rows, torch.tensor([row for group in groups for row in group], dtype=torch.long))
+
+
+def _flat(judged: JudgedSamples) -> tuple[Tensor, Tensor, list[str]]:
+    """Reals and fakes in the plane, or on a line, and what its axes are."""
     if judged.fake is None or judged.real is None:
         raise NotDrawn("Left out: nothing was measured.")
     numbers = len(judged.reals.shape) == 1
@@ -112,7 +144,7 @@ def mapped(judged: JudgedSamples) -> Figure:
         names = [judged.reals.columns[i] if judged.reals.columns else subscript(i, "x") for i in range(real.shape[1])]
     else:
         real, fake, names = _along_axes(judged.real.cpu().double(), judged.fake.cpu().double())
-    return _histogram(real, fake, names[0]) if real.shape[1] == 1 else _scatter(real[:MAPPED], fake[:MAPPED], names)
+    return real, fake, names
 
 
 def _along_axes(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, list[str]]:
@@ -125,14 +157,19 @@ def _along_axes(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, list[str]]:
 
 
 def _scatter(real: Tensor, fake: Tensor, names: Sequence[str]) -> Figure:
-    figure, ax = panel(height=4.0)
+    figure, ax = _framed(real, fake, names)
     pictures.points(ax, real, MUTED, "reals")
     pictures.points(ax, fake, BLUE, "fakes")
+    legend(figure, ax, markerscale=2.5)
+    return figure
+
+
+def _framed(real: Tensor, fake: Tensor, names: Sequence[str]) -> tuple[Figure, Axes]:
+    figure, ax = panel(height=4.0)
     pictures.frame(ax, torch.cat((real, _within(fake, real))), margin=0.08)
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
-    legend(figure, ax, markerscale=2.5)
-    return figure
+    return figure, ax
 
 
 def _within(fake: Tensor, real: Tensor) -> Tensor:

@@ -114,7 +114,9 @@ def compared(judged: JudgedSamples) -> list[tuple[str, str]]:
     """What was compared with what."""
     n = number(judged.diagnosis.n)
     rows = [(f"{name}, {number(len(rows))} rows", rows.where) for name, rows in named(judged).items()]
-    over = judged.features + (", each column in units of the real rows' standard deviation" if judged.standardized else "")
+    pictures = kind(Size(judged.reals.shape)) == "image"
+    over = "the numbers of each row" if judged.features == "pixels" and not pictures else judged.features
+    over += ", each column in units of the real rows' standard deviation" if judged.standardized else ""
     return [*rows, ("Compared", f"{n} of each, at random" if judged.diagnosis.n else "nothing"), ("Over", over)]
 
 
