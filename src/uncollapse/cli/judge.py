@@ -1,6 +1,7 @@
 """The verb `judge`: anyone's samples beside real rows."""
 
 import json
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -17,7 +18,7 @@ from uncollapse.report.judge_page import write_judge_page
 from uncollapse.report.judged_words import advice, compared, copy_lines, group_lines, measure_lines
 from uncollapse.training.log import plain
 
-WIDE = 140  # columns from which on measures are explained in their line
+WIDE = 160  # columns from which on measures are explained in their line
 console, aside = Console(), Console(stderr=True)
 
 
@@ -42,10 +43,15 @@ def _read(options: Namespace) -> dict[str, Rows]:
 
 def _check_out(out: Path | None) -> None:
     """Refuse what no page can be written to before the work is done."""
-    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+    if out is None:
+        return
+    if out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"expected a page that ends in .html, got {out}; write --out {out.with_suffix('.html')}")
-    if out is not None and out.is_dir():
+    if out.is_dir():
         raise IsADirectoryError(f"expected a page to write, got the folder {out}; write --out {out / 'page.html'}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise PermissionError(f"expected a place to write a page to, got {out}; write --out with another folder")
 
 
 def _show(judged: JudgedSamples) -> None:

@@ -79,7 +79,6 @@ def _as_dict(group: Group) -> dict[str, Any]:
     return {"data_share": group.data, "sample_share": group.samples, "real_row": of_reals, "fake_row": of_fakes}
 
 
-@torch.no_grad()
 def judge(
     fakes: Any,
     reals: Any,
@@ -126,7 +125,6 @@ def judge(
     return judged_samples(samples, features, standardize, thresholds, seed).diagnosis
 
 
-@torch.no_grad()
 def judged_samples(
     samples: Mapping[str, Rows],
     features: Features = "pixels",
