@@ -47,7 +47,7 @@ def test_generators_made_to_blur(sigma: float) -> None:
     """All modes at four and six times their width: blurred. The same with half of the modes is no longer spread as the data."""
     real = ring(1000, seed=1)
     found = diagnose_samples(ring(1000, sigma=sigma), real, modes=RING)
-    assert found.verdict == "blurred" and "energy distance 0.0" in found.reason
+    assert found.verdict == "blurred" and "energy coefficient 0.0" in found.reason
     assert diagnose_samples(ring(1000, 4, sigma=sigma), real, modes=RING).verdict == "diverged"
 
 
@@ -151,7 +151,7 @@ def test_a_measure_near_its_threshold_is_undecided(value: float) -> None:
         "precision": Measure(value, 0.02, 1.0),
         "recall": Measure(1.0, 0.01, 1.0),
         "coverage": Measure(1.0, 0.01, 1.0),
-        "energy_distance": Measure(0.001, 0.0, 0.0),
+        "energy_coefficient": Measure(0.001, 0.0, 0.0),
     }
     verdict, reason = verdict_on(seen, 1000)
     assert verdict == {0.96: "healthy", 0.9: "too few", 0.84: "blurred"}[value]

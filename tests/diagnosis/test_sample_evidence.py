@@ -53,10 +53,10 @@ def test_energy_distance_is_a_share_of_its_largest_value() -> None:
     """The U-statistic of the divergences, as a share of 2 E|x - y|; its standard error is that of 60 repetitions within a
     third."""
     x, y = normals(300, 3, 0)
-    found = sample_evidence(x, y + 0.5)["energy_distance"]
+    found = sample_evidence(x, y + 0.5)["energy_coefficient"]
     across = 2 * float(torch.cdist(x, y + 0.5).mean())
     assert found.value == pytest.approx(energy_distance(x, y + 0.5) / across, rel=1e-4)
-    some = [sample_evidence(x, y + 0.5)["energy_distance"] for x, y in (normals(100, 3, seed) for seed in range(60))]
+    some = [sample_evidence(x, y + 0.5)["energy_coefficient"] for x, y in (normals(100, 3, seed) for seed in range(60))]
     spread = torch.tensor([seen.value for seen in some]).std()
     assert 0.66 < torch.tensor([seen.standard_error for seen in some]).mean() / spread < 1.5
 
@@ -66,7 +66,7 @@ def test_few_far_samples_do_not_decide_energy_and_spread() -> None:
     x, y = normals(500, 5, 0)
     y[:10] += 1e6
     found = sample_evidence(x, y)
-    assert found["energy_distance"].value < 0.005 and found["spread"].value < 1.1 and found["precision"].ratio[0] < 1.02
+    assert found["energy_coefficient"].value < 0.005 and found["spread"].value < 1.1 and found["precision"].ratio[0] < 1.02
 
 
 def test_pull_in_leaves_what_lies_among_the_data() -> None:

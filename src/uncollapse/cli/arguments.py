@@ -1,7 +1,7 @@
 """The verbs and their options; nothing here imports torch."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -134,6 +134,32 @@ def _diagnose(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _judge(parser: ArgumentParser) -> None:
+    parser.add_argument("fakes", metavar="FAKES", help="samples of any generator: " + READ)
+    parser.add_argument(
+        "--against", required=True, metavar="REALS", help="real rows that it was not trained on, a few hundred or more"
+    )
+    parser.add_argument("--train", metavar="TRAIN", help="all rows that it was trained on, to tell copies of them")
+    parser.add_argument(
+        "--features",
+        default="pixels",
+        metavar="F",
+        help="what distances are taken over: pixels (the numbers themselves), digits, inception, or FILE.npz of your own "
+        "features: arrays fakes, reals and, with --train, train, rows in order (default: pixels)",
+    )
+    parser.add_argument(
+        "--standardize",
+        action=BooleanOptionalAction,
+        help="each column in units of the real rows' standard deviation (default: of .csv and .parquet)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the rows that are chosen (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="PAGE.html", help="write a page with pictures")
+    _json(parser)
+
+
+READ = "a folder of images, a .npy, .npz, .csv or .parquet file, FILE.npz:ARRAY, or a data set's name, NAME:SPLIT"
+
+
 def _out(parser: ArgumentParser, what: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=what)
 
@@ -210,6 +236,16 @@ examples:
   uncollapse bench collapse --only 'baseline,pixelcnn/free bits' --json
 """
 
+JUDGE = """No run is needed: FAKES and REALS are rows of one kind, in the order of the file, or of the paths in a folder; they
+are numbered from 0. The exit status is 0 whatever the verdict, 2 where the rows cannot be compared.
+
+examples:
+  uncollapse judge generated/ --against held-out/ --out page.html
+  uncollapse judge fakes.npy --against reals.npy --train train.npy --features inception
+  uncollapse judge fakes.csv --against reals.csv --json
+  uncollapse judge all.npz:fakes --against all.npz:reals --features features.npz
+"""
+
 TRAIN = """RECIPE is a name (see `uncollapse recipes`, default: vae) or a .yaml file.
 
 options of the recipe, shortest names first:
@@ -245,6 +281,7 @@ VERBS = {
     "bench": Verb("tables of a model and its remedies, side by side", "uncollapse.cli.bench.bench", _bench, BENCH, "bench"),
     "evaluate": Verb("held-out likelihood, quality of draws, diagnosis", "uncollapse.cli.verbs.evaluate", _evaluate),
     "diagnose": Verb("did it collapse: verdict, evidence, remedies", "uncollapse.cli.verbs.diagnose", _diagnose),
+    "judge": Verb("samples of any generator beside real rows: did it drop modes?", "uncollapse.cli.judge.judge", _judge, JUDGE),
     "sample": Verb("draw from a trained model", "uncollapse.cli.verbs.sample", _sample),
     "encode": Verb("the latents of data", "uncollapse.cli.verbs.encode", _encode),
     "reconstruct": Verb("data and their reconstructions", "uncollapse.cli.verbs.reconstruct", _reconstruct),

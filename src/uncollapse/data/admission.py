@@ -17,7 +17,7 @@ from uncollapse.data.lazy import release, tensorable
 _CHUNK = 2**22  # numbers that are checked at a time
 
 
-def admitted(values: Any, where: str, eight: bool | None = None) -> np.ndarray:
+def admitted(values: Any, where: str, eight: bool | None = None, finite: bool = True) -> np.ndarray:
     """An array or a tensor as an array [N, *shape] of finite numbers, channels first; a memory map that fits comes into memory.
 
     Images in 8 bits get a channel: [N, H, W] becomes [N, 1, H, W], and [N, H, W, 3] becomes [N, 3, H, W]. A table of one
@@ -27,6 +27,7 @@ def admitted(values: Any, where: str, eight: bool | None = None) -> np.ndarray:
         values: What the user gave.
         where: What to call it in errors.
         eight: Whether to take images for 8-bit ones; None: as their type says.
+        finite: Whether to refuse NaN and infinity.
 
     Raises:
         ValueError: If it is empty, does not hold real numbers, or holds NaN or infinity.
@@ -38,7 +39,8 @@ def admitted(values: Any, where: str, eight: bool | None = None) -> np.ndarray:
         raise ValueError(f"expected at least one observation in {where}, came an array of shape {array.shape}")
     if isinstance(array, np.memmap) and store.fits(array.shape):
         array = np.array(array)
-    _check_finite(array, where)
+    if finite:
+        _check_finite(array, where)
     return _with_channels(array, array.dtype == np.uint8 if eight is None else eight)
 
 

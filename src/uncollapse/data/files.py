@@ -38,6 +38,43 @@ def npz(path: Path, seed: int) -> Data:
     return from_arrays(**arrays, name=path.stem, seed=seed)
 
 
+def array(path: Path, name: str | None = None) -> np.ndarray:
+    """The array of a .npy file, or one array of a .npz file, all rows in their order; one that is large is a memory map.
+
+    Args:
+        path: The file.
+        name: Of a .npz file, which array. None: the only one, beside arrays of labels.
+
+    Raises:
+        ValueError: If the file is broken, or does not hold that array, or several and no name is given.
+    """
+    if path.suffix.lower() == ".npy":
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except _BROKEN as error:
+            raise _unreadable(path, error, "np.save(path, array)") from error
+    found = array_names(path)
+    wanted = [key for key in found if not key.endswith("labels")] if name is None else [name]
+    if len(wanted) != 1 or wanted[0] not in found:
+        holds = ", ".join(found) or "nothing"
+        asked = "one array" if name is None else f"the array {name}"
+        raise ValueError(f"expected {asked} in {path}, got {holds}; write {path}:NAME with the name of one that it holds")
+    return _member(path, wanted[0])
+
+
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays in a .npz file.
+
+    Raises:
+        ValueError: If the file is broken.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except zipfile.BadZipFile as error:
+        raise _unreadable(path, error, "np.savez(path, array)") from error
+
+
 def _argument(key: str, keys: list[str], path: Path) -> str:
     """Which argument of `from_arrays` an array is."""
     values = [name for name in keys if name not in ("labels", "train_labels")]

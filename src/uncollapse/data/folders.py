@@ -43,6 +43,33 @@ def images(path: Path, seed: int) -> Data:
     return from_arrays(**values, **labels, name=path.resolve().name, seed=seed)
 
 
+class ImageFiles:
+    """The images of a folder and its sub-folders, in the order of their paths, each decoded when it is read.
+
+    Args:
+        path: The folder; sub-folders of any name but those of splits are of one sample.
+
+    Raises:
+        ValueError: As for `images`, or if the folder holds splits.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, path: Path):
+        splits = [split for split in SPLITS if (path / split).is_dir()]
+        if splits:
+            held = ", ".join(splits)
+            raise ValueError(f"expected one set of images in {path}, got the splits {held}; name one, {path / splits[-1]}")
+        self.paths = _files(path)
+        self.names = tuple(str(file.relative_to(path)) for file in self.paths)
+        width, height = _checked(self.paths[0], _header)[0]
+        self.shape = (len(self.paths), _channels(self.paths), height, width)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        read = partial(_pixels, channels=self.shape[1])
+        return np.stack([_checked(self.paths[row], read) for row in rows])
+
+
 def _files(root: Path) -> list[Path]:
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
     if not files:

@@ -1,7 +1,7 @@
 """The user's own tables: CSV and Parquet, a row an observation, with an optional column of labels."""
 
 import csv as lines
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from uncollapse.data.dataset import Data
 
 _ROWS = 2**14  # rows that are read at a time
 _LABEL = "label"
+_Frame = tuple[Any, int]  # a piece of a table, and the number of its first row
 
 
 def csv(path: Path, seed: int) -> Data:
@@ -22,42 +23,68 @@ def csv(path: Path, seed: int) -> Data:
 
     The first line is names if a cell of it is no number, or if it counts the columns, 0,1,2,..., as pandas writes it.
     """
-    return _table(path, seed, _csv_chunks)
+    return _table(path, seed)
 
 
 def parquet(path: Path, seed: int) -> Data:
     """Numbers from a .parquet file; a column named `label` holds labels."""
-    return _table(path, seed, _parquet_chunks)
+    return _table(path, seed)
 
 
-def _table(path: Path, seed: int, chunks: Any) -> Data:
-    values, labels = store.gathered(partial(chunks, path), path)
+def table(path: Path, finite: bool = True) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """All rows of a .csv or .parquet file in their order as float64 [n, columns], without labels, and the columns' names.
+
+    Args:
+        path: The file.
+        finite: Whether to refuse holes, NaN and infinity; else they come as they are.
+
+    Raises:
+        ValueError: If the file is broken or holds text.
+    """
+    found, names = [], None
+    for frame, start in _FRAMES[path.suffix.lower()](path):
+        values, _ = _numbers(frame, path, start, np.float64, finite)
+        found.append(values)
+        names = None if frame.columns.dtype.kind == "i" else tuple(map(str, frame.columns))
+    return np.concatenate(found) if found else np.empty((0, 0)), names
+
+
+def _table(path: Path, seed: int) -> Data:
+    values, labels = store.gathered(partial(_chunks, path), path)
     return from_arrays(values, labels=labels, name=path.stem, seed=seed)
 
 
-def _csv_chunks(path: Path) -> Iterator[store.Chunk]:
+def _chunks(path: Path) -> Iterator[store.Chunk]:
+    for frame, start in _FRAMES[path.suffix.lower()](path):
+        yield _numbers(frame, path, start)
+
+
+def _csv_frames(path: Path) -> Iterator[_Frame]:
     pandas = _imported("pandas", path)
     start = 0
     try:
         header = 0 if _named(path) else None
         with pandas.read_csv(path, header=header, index_col=False, chunksize=_ROWS, low_memory=False) as reader:
             for frame in filter(len, reader):
-                yield _numbers(pandas, frame, path, start)
+                yield frame, start
                 start += len(frame)
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError, UnicodeDecodeError, lines.Error) as error:
         raise _unreadable(path, error) from error
 
 
-def _parquet_chunks(path: Path) -> Iterator[store.Chunk]:
-    pandas, pyarrow, parquet = (_imported(module, path) for module in ("pandas", "pyarrow", "pyarrow.parquet"))
+def _parquet_frames(path: Path) -> Iterator[_Frame]:
+    _, pyarrow, parquet = (_imported(module, path) for module in ("pandas", "pyarrow", "pyarrow.parquet"))
     start = 0
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_ROWS):
-                yield _numbers(pandas, batch.to_pandas(), path, start)
+                yield batch.to_pandas(), start
                 start += len(batch)
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
+
+
+_FRAMES: dict[str, Callable[[Path], Iterator[_Frame]]] = {".csv": _csv_frames, ".parquet": _parquet_frames}
 
 
 def _named(path: Path) -> bool:
@@ -96,14 +123,14 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _numbers(pandas: ModuleType, frame: Any, path: Path, start: int) -> store.Chunk:
-    """The columns of a piece of the table as float32 [n, columns], and its labels."""
+def _numbers(frame: Any, path: Path, start: int, kind: type[np.floating[Any]] = np.float32, finite: bool = True) -> store.Chunk:
+    """The columns of a piece of the table as numbers [n, columns], and its labels, which are taken out of it."""
     _check_names(frame.columns, path)
     labels = _labels(frame.pop(_LABEL), path, start) if _LABEL in frame.columns else None
     for column in frame.columns:
-        _check_column(pandas, frame[column], path, start)
+        _check_column(frame[column], path, start, finite)
     with np.errstate(over="ignore"):
-        return frame.to_numpy(np.float32), labels
+        return frame.to_numpy(kind), labels
 
 
 def _check_names(names: Any, path: Path) -> None:
@@ -125,10 +152,10 @@ def _labels(column: Any, path: Path, start: int) -> np.ndarray:
     return column.to_numpy()
 
 
-def _check_column(pandas: ModuleType, column: Any, path: Path, start: int) -> None:
-    """Refuse text and holes, with the first row that has one; rows count from 1 below the names."""
-    good = _finite(pandas, column)
-    if column.dtype.kind in "biuf" and good.all():
+def _check_column(column: Any, path: Path, start: int, finite: bool) -> None:
+    """Refuse text, and where asked for holes, with the first row that has one; rows count from 1 below the names."""
+    good = _finite(column)
+    if column.dtype.kind in "biuf" and (good.all() or not finite):
         return
     row = int(np.argmin(good))
     raise ValueError(
@@ -137,10 +164,12 @@ def _check_column(pandas: ModuleType, column: Any, path: Path, start: int) -> No
     )
 
 
-def _finite(pandas: ModuleType, column: Any) -> np.ndarray:
+def _finite(column: Any) -> np.ndarray:
     """Which cells are finite numbers, or text that reads as one."""
     if column.dtype.kind not in "OUSbiuf":
         return np.zeros(len(column), bool)
+    import pandas
+
     try:
         return np.isfinite(pandas.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan))
     except TypeError:

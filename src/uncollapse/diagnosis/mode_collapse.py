@@ -26,6 +26,8 @@ class Group(NamedTuple):
     data: float  # share of the data rows
     samples: float  # share of the samples
     example: int  # the data row, or where there is none the sample, that stands for it
+    real_rows: tuple[int, ...] = ()  # its data rows, by their numbers as they were given
+    fake_rows: tuple[int, ...] = ()  # its samples
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,13 @@ class SampleDiagnosis:
         """By which the best weights are chosen; at most 1, and 0 or less of a constant, of few rows, and of what lies far off.
 
         The smallest of precision, recall and coverage as shares of what other real rows score, less ten times the energy
-        distance, less the share of samples that repeat another one. None of too few samples.
+        coefficient, less the share of samples that repeat another one. None of too few samples.
         """
         seen = self.measures
         if "recall" not in seen:
             return None
         least = min(1.0, *(seen[name].ratio[0] for name in ("precision", "recall", "coverage")))
-        return least - 10 * seen["energy_distance"].value - max(0.0, seen["repeats"].excess[0])
+        return least - 10 * seen["energy_coefficient"].value - max(0.0, seen["repeats"].excess[0])
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON, by the names of summary.json; what was not looked at is left out."""
@@ -63,6 +65,7 @@ class SampleDiagnosis:
         if self.modes is not None:
             found |= {"modes": self.modes.modes, "known_modes": self.modes.known, "reverse_kl": self.modes.reverse_kl}
             found |= {"high_quality": self.modes.high_quality, "reverse_kl_floor": self.modes.floor}
+            found |= {"modes_of_all": self.modes.of_all.captured, "reverse_kl_of_all": self.modes.of_all.reverse_kl}
         found |= {} if self.closeness is None else {"closeness": self.closeness}
         return found | (self.critic.as_dict() if self.critic else {})
 
@@ -126,12 +129,15 @@ def diagnose_samples(
         words = f"{100 * share.value:.2g} % of the samples are not finite"
         return SampleDiagnosis("diverged", words, {"not_finite": share}, n, critic=critic)
     generator = torch.Generator().manual_seed(seed)
-    fake, real = (x[torch.randperm(len(x), generator=generator)[:n].to(x.device)] for x in (fake, real))
+    of_fake, of_real = (torch.randperm(len(x), generator=generator)[:n] for x in (fake, real))
+    fake, real = fake[of_fake.to(fake.device)], real[of_real.to(real.device)]
     features = [(x if modes is None else modes.features(x)).flatten(1) for x in (real, fake)]
     measures, known = sample_evidence(*features), None
     if modes is not None:
         known = mode_coverage(fake, modes)
         measures = {"high_quality": _high_quality(known, real, modes), **measures}
+        if features[0].shape != real.flatten(1).shape:
+            measures["plain_coverage"] = sample_evidence(real, fake)["coverage"]
     groups = _groups(real, fake, features, modes, seed)
     measures["misplaced_mass"] = Measure(groups.misplaced_mass, groups.standard_error, 0.0)
     measures |= {"shifted_mass": Measure(*shifted_mass(features[0], features[1], seed), 0.0), **(further or {})}
@@ -140,7 +146,7 @@ def diagnose_samples(
         measures["copies"] = Measure(copied.share, copied.standard_error, 0.0)
     deciding = {name: measure for name, measure in measures.items() if known is None or name != "precision"}
     verdict, reason = verdict_on(deciding, n, thresholds, known)
-    return SampleDiagnosis(verdict, reason, measures, n, known, *_off_groups(groups), critic)
+    return SampleDiagnosis(verdict, reason, measures, n, known, *_off_groups(groups, of_real, of_fake), critic)
 
 
 def _high_quality(known: ModeCoverage, real: Tensor, modes: KnownModes) -> Measure:
@@ -156,7 +162,7 @@ def _groups(real: Tensor, fake: Tensor, features: list[Tensor], modes: KnownMode
     return group_shares(features[0], features[1], seed=seed)
 
 
-def _off_groups(groups: GroupShares) -> tuple[list[Group], list[Group]]:
+def _off_groups(groups: GroupShares, of_real: Tensor, of_fake: Tensor) -> tuple[list[Group], list[Group]]:
     """Groups with less than half their share of samples and groups with more than twice as much, beyond chance."""
     n, m = len(groups.real_group), len(groups.fake_group)
     p, q = groups.real.double() / n, groups.fake.double() / m
@@ -164,9 +170,9 @@ def _off_groups(groups: GroupShares) -> tuple[list[Group], list[Group]]:
     sure = (q - p).abs() > SURE * error
     few, many = sure & (q < 0.5 * p), sure & (q > 2 * p)
     order = (q - p).abs().argsort(descending=True).tolist()
-    return tuple([_group(groups, k, p, q) for k in order if chosen[k]] for chosen in (few, many))  # type: ignore[return-value]
-
-
-def _group(groups: GroupShares, k: int, p: Tensor, q: Tensor) -> Group:
-    rows = (groups.real_group == k).nonzero() if groups.real[k] else (groups.fake_group == k).nonzero()
-    return Group(float(p[k]), float(q[k]), int(rows[0]))
+    members = [
+        (tuple(of_real[groups.real_group == k].tolist()), tuple(of_fake[groups.fake_group == k].tolist()))
+        for k in range(len(groups.real))
+    ]
+    found = [Group(float(p[k]), float(q[k]), (rows[0] or rows[1] or (0,))[0], *rows) for k, rows in enumerate(members)]
+    return tuple([found[k] for k in order if chosen[k]] for chosen in (few, many))  # type: ignore[return-value]

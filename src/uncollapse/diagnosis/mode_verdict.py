@@ -40,7 +40,7 @@ class ModeCollapseThresholds:
     spread: float = 0.8  # at least; at most its inverse
     near_pairs: float = 4.0
     repeats: float = 0.1  # share of samples with a twin, above the data's
-    energy_distance: float = 0.015
+    energy_coefficient: float = 0.015
     reverse_kl: float = 0.1  # nats above a perfect sampler's
     copies: float = 0.1  # share of samples that are training rows
     collapsed_repeats: float = 0.5  # as many are few kinds over and over
@@ -48,6 +48,7 @@ class ModeCollapseThresholds:
     collapsed_coverage: float = 0.2
     collapsed_reverse_kl: float = 0.5  # as a share of log K
     blurred_energy: float = 0.04  # times the squared share that is nowhere near the data: what is far costs more energy
+    blurred_coverage: float = 0.9  # of data by samples themselves, where modes are told by features
     standard_errors: float = 2.0
 
 
@@ -75,7 +76,7 @@ def verdict_on(
         modes: A `ModeCoverage`, where modes are known.
 
     Example:
-        >>> found = {"spread": Measure(0.3, 0.01, 1.0), "energy_distance": Measure(0.1, 0.01, 0.0)}
+        >>> found = {"spread": Measure(0.3, 0.01, 1.0), "energy_coefficient": Measure(0.1, 0.01, 0.0)}
         >>> verdict_on(found, 500)
         ('collapsed', 'samples are spread 0.30 ± 0.01 times as widely as the data')
         >>> verdict_on({"recall": Measure(0.7, 0.06, 0.8)}, 100)
@@ -106,12 +107,12 @@ _WORDS = {
     "spread": "samples are spread {} times as widely as the data",
     "near_pairs": "near pairs are {} times as many as the data's",
     "repeats": "{} of the samples repeat another one",
-    "energy_distance": "energy distance {}",
+    "energy_coefficient": "energy coefficient {}",
     "copies": "{} of the samples are training rows",
 }
 """Each measure in words, its value and standard error left open."""
 
-_AS_EXCESS = ("misplaced_mass", "shifted_mass", "repeats", "energy_distance", "copies")
+_AS_EXCESS = ("misplaced_mass", "shifted_mass", "repeats", "energy_coefficient", "copies")
 _AT_LEAST = ("precision", "high_quality", "recall", "coverage")
 
 
@@ -127,7 +128,7 @@ def _compared(name: str, measure: Measure, thresholds: ModeCollapseThresholds) -
         room = threshold - value
     needed = thresholds.standard_errors * error
     state = "within" if room > needed else "beyond" if room < -needed else "open"
-    words = _WORDS[name].format(f"{value:.2f} ± {error:.2f}" if name != "energy_distance" else f"{value:.3f} ± {error:.3f}")
+    words = _WORDS[name].format(f"{value:.2f} ± {error:.2f}" if name != "energy_coefficient" else f"{value:.3f} ± {error:.3f}")
     enough = min((needed / room) ** 2 if room else math.inf, 1000.0)
     return Finding(name, state, f"{words}, threshold {threshold:g}" if state == "open" else words, enough)
 
@@ -142,11 +143,13 @@ class _Case(NamedTuple):
 
     @property
     def uneven(self) -> bool:
-        """Whether known modes are missing, or get shares that differ by more than chance."""
-        modes, limits = self.modes, self.limits
+        """Whether known modes are missing or get uneven shares, beyond chance; of all samples where few lie in one."""
+        modes, most = self.modes, self.limits.reverse_kl
         if modes is None:
             return False
-        return modes.missing > 0 or modes.reverse_kl > modes.floor + limits.reverse_kl + 3 * modes.deviation
+        if modes.high_quality < 0.5:
+            return modes.of_all.reverse_kl > modes.of_all.floor + most + 3 * modes.of_all.deviation
+        return modes.missing > 0 or modes.reverse_kl > modes.floor + most + 3 * modes.deviation
 
     @property
     def few_modes(self) -> bool:
@@ -171,9 +174,14 @@ def _collapsed(case: _Case) -> tuple[str, str] | None:
 
 
 def _counts(name: str, case: _Case) -> bool:
-    """Repeats are a collapse wherever they lie; little spread or coverage only of samples that lie near the data."""
+    """Repeats are a collapse wherever they lie; little spread or coverage only of samples that lie near the data.
+
+    Among features, such as those of a classifier, bad images are all alike: there repeats too count only near the data.
+    """
     near = not {"precision", "high_quality"} & case.beyond.keys()
-    return name == "repeats" or (near and (name == "coverage" or case.seen[name].ratio[0] < 1))
+    if name == "repeats":
+        return near or "plain_coverage" not in case.seen
+    return near and (name == "coverage" or case.seen[name].ratio[0] < 1)
 
 
 def _copied(case: _Case) -> tuple[str, str] | None:
@@ -185,10 +193,18 @@ def _off(case: _Case) -> tuple[str, str] | None:
     name = next((name for name in ("high_quality", "precision") if name in case.beyond), None)
     if name is None:
         return None
-    words, off, energy = case.beyond[name].words, 1 - case.seen[name].ratio[0], case.seen["energy_distance"].excess[0]
-    if energy < case.limits.blurred_energy * off**2 and case.seen["coverage"].ratio[0] >= 0.1 and not case.uneven:
-        return "blurred", f"{words}, though they are spread as the data are (energy distance {energy:.3f})"
+    words, off, energy = case.beyond[name].words, 1 - case.seen[name].ratio[0], case.seen["energy_coefficient"].excess[0]
+    if _spread_as_the_data(case, energy, off) and not case.uneven:
+        return "blurred", f"{words}, though they are spread as the data are (energy coefficient {energy:.3f})"
     return "diverged", f"{100 * off:.0f} % of the samples lie where there are no data: {words}"
+
+
+def _spread_as_the_data(case: _Case, energy: float, off: float) -> bool:
+    """By their energy for the share that is off; where modes are told by features, by how much of the data they come near."""
+    plain = case.seen.get("plain_coverage")
+    if plain is not None:
+        return plain.ratio[0] >= case.limits.blurred_coverage
+    return energy < case.limits.blurred_energy * off**2 and case.seen["coverage"].ratio[0] >= 0.1
 
 
 def _dropping(case: _Case) -> tuple[str, str] | None:
@@ -214,7 +230,7 @@ def _well(seen: dict[str, Measure], modes: ModeCoverage | None) -> str:
     if modes is not None:
         return _in_modes(modes)
     shares = [f"{name} {seen[name].ratio[0]:.2f}" for name in ("precision", "recall", "coverage") if name in seen]
-    return f"{', '.join(shares)} of what other real rows score, energy distance {seen['energy_distance'].value:.3f}"
+    return f"{', '.join(shares)} of what other real rows score, energy coefficient {seen['energy_coefficient'].value:.3f}"
 
 
 def _in_modes(modes: ModeCoverage) -> str:

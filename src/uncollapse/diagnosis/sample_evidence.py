@@ -38,7 +38,7 @@ class Measure(NamedTuple):
 
 @torch.no_grad()
 def sample_evidence(real: Tensor, fake: Tensor) -> dict[str, Measure]:
-    r"""Precision, recall and coverage by balls to the fifth neighbour; repeats, near pairs, spread and the energy distance.
+    r"""Precision, recall and coverage by balls to the fifth neighbour; repeats, near pairs, spread and the energy coefficient.
 
     Each is of n samples and n data rows, and stands beside what n other real rows would score:
 
@@ -51,9 +51,9 @@ def sample_evidence(real: Tensor, fake: Tensor) -> dict[str, Measure]:
       as a multiple of those: the birthday paradox. Twice as many tell of half the kinds of samples;
     - spread, the mean distance of two samples, and nearest ratio, the median distance to the nearest other one, as multiples
       of the data's;
-    - energy distance, :math:`1 - (\mathbb E|x - x'| + \mathbb E|y - y'|) / (2 \mathbb E|x - y|)`. Like the spread it is of the
-      first thousand rows, pulled in where they lie far out, so that a few of them do not decide it: how many there are is what
-      precision tells.
+    - energy coefficient, :math:`1 - (\mathbb E|x - x'| + \mathbb E|y - y'|) / (2 \mathbb E|x - y|)`. Like the spread it is of
+      the first thousand rows, pulled in where they lie far out, so that a few of them do not decide it: how many there are is
+      what precision tells.
 
     Standard errors of shares are binomial, those of means over pairs of their projection on one row (Hoeffding).
 
@@ -81,7 +81,7 @@ def sample_evidence(real: Tensor, fake: Tensor) -> dict[str, Measure]:
         "near_pairs": _near_pairs(plain),
         "nearest_ratio": _nearest_ratio(plain),
         "spread": _spread(inside),
-        "energy_distance": _energy_distance(inside),
+        "energy_coefficient": _energy_coefficient(inside),
     }
 
 
@@ -123,7 +123,7 @@ def _spread(d: SampleDistances) -> Measure:
     return _multiple(*(_over_pairs(x.double()) for x in (d.fake, d.real)))
 
 
-def _energy_distance(d: SampleDistances) -> Measure:
+def _energy_coefficient(d: SampleDistances) -> Measure:
     """As a share of its largest value; negative where two samples of one distribution happen to be near."""
     of_real, of_fake = (_without_self(x.double()).sum(1) / (d.n - 1) for x in (d.real, d.fake))
     across = d.across.double()

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.divergences.sample_distances import pull_in
 from uncollapse.divergences.samples import flat
 
 FITTED = 2000  # rows, of both samples, that groups are found among
 WIDE = 64  # dimensions beyond which groups are found along principal axes
+FAR = 1000.0  # times the data's extent beyond which a sample may as well lie there
 CUTS = 10  # ways in which the samples are halved
 
 
@@ -139,6 +141,9 @@ def _grouped(real: Tensor, fake: Tensor, k: int, seed: int) -> tuple[np.ndarray,
 
     generator = torch.Generator().manual_seed(seed)
     half = FITTED // 2
+    real, fake = pull_in(real, fake, FAR)  # float32, which k-means is in, squares up to 1e38
+    mean, scale = real.mean(0), real.std().clamp_min(1e-300)
+    real, fake = (real - mean) / scale, (fake - mean) / scale
     some = [x[torch.randperm(len(x), generator=generator)[:half].to(x.device)] for x in (real, fake)]
     fitted = torch.cat(some)
     fitted = fitted[torch.randperm(len(fitted), generator=generator).to(fitted.device)]

@@ -26,7 +26,7 @@ from uncollapse.training.machine import place
 from uncollapse.training.run import load_data, load_model, read_config
 from uncollapse.vae import VAE
 
-BEST = {"nll": min, "elbo": max, "modes": max, "reverse_kl": min, "high_quality": max, "energy_distance": min, "fid": min}
+BEST = {"nll": min, "elbo": max, "modes": max, "reverse_kl": min, "high_quality": max, "energy_coefficient": min, "fid": min}
 """Measures of which one is better than another, and the better one."""
 
 DRAWS = 16  # whose average stands for the mean of p(x|z) where that has none
@@ -104,12 +104,12 @@ def story(rows: dict[str, Found], first: str) -> str:
     told = f"Of {len(others)} other rows {', '.join(parts)}. " if parts else ""
     if len(others) == 1:
         told = "".join(f"{row} {'failed' if 'error' in found else 'is ' + found['verdict']}. " for row, found in others.items())
-    measure = "energy_distance" if of_games(rows) else "nll"
+    measure = "energy_coefficient" if of_games(rows) else "nll"
     best = _best(rows, measure)
     if best is None:
         return told.strip()
     if of_games(rows):
-        return f"{told}Nearest to the data by the energy distance: {best}, {rows[best][measure]:.3f}."
+        return f"{told}Nearest to the data by the energy coefficient: {best}, {rows[best][measure]:.3f}."
     nll, less = _cells(rows[best], rows)[:2]
     return f"{told}Lowest nll: {best}, {nll}{f' ({less} to {first})' if less else ''}."
 

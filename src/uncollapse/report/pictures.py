@@ -31,13 +31,30 @@ def pictured(x: Tensor) -> Figure:
 
 
 @styled
-def grid(x: Tensor, columns: int | None = None, rows: Sequence[str] = (), heads: Sequence[str] = ()) -> Figure:
-    """Images [N, *shape] in a grid, pixel by pixel, the gaps transparent; `rows` and `heads` name its rows and columns."""
+def grid(
+    x: Tensor,
+    columns: int | None = None,
+    rows: Sequence[str] = (),
+    heads: Sequence[str] = (),
+    left: float = 0.62,
+    present: Tensor | None = None,
+) -> Figure:
+    """Images [N, *shape] in a grid, pixel by pixel, the gaps transparent.
+
+    Args:
+        x: The images.
+        columns: Images in a row.
+        rows: Names of the rows.
+        heads: Names of the columns.
+        left: Inches that the names of the rows take.
+        present: Which images are drawn [N]; the others are gaps. None: all.
+    """
     colours = image_grid(x, columns)
     colours = colours[..., None].repeat(3, -1) if colours.ndim == 2 else colours
-    shown = image_grid(torch.ones(len(x), *x.shape[-2:]), columns)
+    drawn = torch.ones(len(x)) if present is None else present.float()
+    shown = image_grid(drawn.reshape(-1, 1, 1).expand(-1, *x.shape[-2:]), columns)
     height, width = shown.shape
-    left, top = 0.62 * bool(rows), 0.2 * bool(heads)
+    left, top = left * bool(rows), 0.2 * bool(heads)
     figure = Figure(figsize=(4.8, top + (4.8 - left) * height / width))
     ax = figure.add_axes((left / 4.8, 0, 1 - left / 4.8, 1 - top / figure.get_figheight()))
     ax.imshow(np.dstack([colours, shown]), interpolation="none", aspect="auto")

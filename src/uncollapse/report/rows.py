@@ -27,7 +27,7 @@ GAME_COLUMNS = {
     "reverse_kl": "reverse KL",
     "coverage": "coverage",
     "precision": "precision",
-    "energy_distance": "energy distance",
+    "energy_coefficient": "energy coefficient",
     "fid": "FID",
     "seconds": "seconds",
     "verdict": "verdict",
@@ -160,7 +160,7 @@ def _cell(name: str, found: Found) -> str:
             return f"{value} of {found['latent_units']}" if "latent_units" in found else str(value)
         case "modes":
             return f"{value} of {found['known_modes']}"
-        case "reverse_kl" | "energy_distance" | "high_quality":
+        case "reverse_kl" | "energy_coefficient" | "high_quality":
             return f"{value:.3f}"
         case "seconds":
             return f"{value:.1f}"
