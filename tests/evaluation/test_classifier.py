@@ -171,6 +171,29 @@ def test_a_blurred_mean_is_near_no_stacked_digits(small, learned: Classifier) ->
     assert pixels > 0.9 > 0.1 > seen.measures["coverage"].value and seen.verdict in ("collapsed", "diverged")
 
 
+def test_the_verdict_on_stacked_digits(small, learned: Classifier) -> None:
+    """Noise and noisy digits have diverged though a classifier gives each a mode; blurred digits are blurred."""
+    x = small[1].all()
+    stack = lambda images, seed: images[  # noqa: E731
+        torch.randint(len(x), (400, 3), generator=torch.Generator().manual_seed(seed)), 0
+    ]
+    modes, real = StackedModes(learned), stack(x, 0)
+    soft = torch.nn.functional.avg_pool2d(x, 5, 1, 2)
+    noisy = (0.4 * x + 0.25 * torch.randn_like(x)).clamp(0, 1)
+    found = {
+        name: diagnose_samples(fake, real, modes=modes)
+        for name, fake in (
+            ("real", stack(x, 1)),
+            ("noise", torch.rand(400, 3, 28, 28)),
+            ("noisy", stack(noisy, 2)),
+            ("blurred", stack(soft, 3)),
+        )
+    }
+    verdicts = {name: seen.verdict for name, seen in found.items()}
+    assert verdicts["noise"] == verdicts["noisy"] == "diverged" and verdicts["blurred"] == "blurred", found
+    assert verdicts["real"] in ("healthy", "too few"), found["real"].reason
+
+
 def test_stacked_digits_lie_within_their_modes_and_noise_far_off(small, learned: Classifier) -> None:
     """As many real ones as of Gaussian modes, less what 179 digits leave to chance; noise, noisy digits and blurs do not."""
     modes, x = StackedModes(learned), small[1].all()
