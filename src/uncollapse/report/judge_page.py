@@ -167,8 +167,8 @@ def _most_different(x: Tensor, everything: Tensor) -> list[int]:
 
 
 def _moments(column: Tensor) -> str:
-    deviation = float(column.std()) if len(column) > 1 else 0.0
-    mean = float(column.mean())
+    mean, deviation = float(column.mean()), float(column.std()) if len(column) > 1 else 0.0
+    deviation = 0.0 if deviation <= 1e-12 * abs(mean) else deviation  # of equal numbers it is rounding
     return f"{_short(mean)} ± {_short(deviation)}".replace("-", "−")
 
 
