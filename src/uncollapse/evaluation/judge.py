@@ -192,14 +192,14 @@ def _measured(
     test, copied = classifier_test(fake[:TESTED], real[:TESTED], seed=seed), None
     further = {"classifier_accuracy": Measure(test.accuracy, 0.5 / test.n_test**0.5, 0.5)}
     if n_train is not None:
-        copied = copying(fake, space.blocks("train", torch.arange(n_train)), real)
+        copied = copying(fake[:TESTED], space.blocks("train", torch.arange(n_train)), real[:TESTED])
         further["copies"] = Measure(copied.share, copied.standard_error, 0.0)
         sample, row = copied.pairs.cpu().unbind(1)
         copied = copied._replace(pairs=torch.stack((chosen.fakes[sample], row), 1))
     seen = diagnose_samples(fake, real, thresholds=thresholds, further=further, seed=seed)
     missing, overdone = ([_as_given(g, chosen, fake, real) for g in groups] for groups in (seen.missing, seen.overdone))
     inside = min(seen.n, INSIDE)
-    sizes = {"spread": inside, "energy_coefficient": inside, "classifier_accuracy": test.n_test}
+    sizes = {"spread": inside, "energy_coefficient": inside, "classifier_accuracy": test.n_test, "copies": min(seen.n, TESTED)}
     return _Evidence(replace(seen, missing=missing, overdone=overdone), fake, real, sizes, copied)
 
 

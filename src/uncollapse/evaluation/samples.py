@@ -21,7 +21,7 @@ from uncollapse.gan import GAN, ImplicitModel
 
 DRAWN = 2500  # draws and observations, of PacGAN's protocol
 HEARD = 2000  # observations, and as many draws, that the critic is asked about
-COPIED = 1000  # samples of which copies of training rows are looked for
+COPIED = 1000  # samples, and held-out rows, of which copies of training rows are looked for
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def _diagnosed(
     further = {}
     if split in ("valid", "test") and fake.isfinite().all() and min(len(real), len(fake), len(data.train)) >= LEAST:
         train = data.train.to(real.device, real.dtype)
-        found = copying(fake[:COPIED], train.batches(10_000), real)
+        found = copying(fake[:COPIED], train.batches(10_000), real[:COPIED])
         further["copies"] = Measure(found.share, found.standard_error, 0.0)
     if extractor is not None and data.modes is None and fake.isfinite().all():
         real, fake, _ = featured(real, fake, extractor)
