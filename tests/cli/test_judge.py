@@ -183,6 +183,17 @@ def test_copies_name_sample_and_training_row(files: Path, tmp_path: Path, capsys
     assert found(argv, capsys)["verdict"] == "copies the data"
 
 
+def test_reals_that_were_trained_on_tell_nothing_of_copies(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "all.npy", np.concatenate([np.load(files / f"{name}.npy") for name in ("real", "train")]))
+    argv = [str(files / "good.npy"), "--against", str(files / "real.npy"), "--train", str(tmp_path / "all.npy"), "--json"]
+    assert main(["judge", *argv]) == 0
+    said = capsys.readouterr()
+    assert "100 % of the reals stand among the training rows too" in said.err
+    assert "copies" not in json.loads(said.out)["measures"] and json.loads(said.out)["verdict"] == "healthy"
+
+
 @pytest.mark.parametrize(
     ("fakes", "verdict"),
     [

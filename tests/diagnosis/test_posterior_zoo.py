@@ -6,7 +6,7 @@ from diagnosis.vaes import BAD, GOOD
 from uncollapse.diagnosis import diagnose
 from uncollapse.diagnosis.posterior_verdict import MEANINGS
 
-N = 400  # observations of each model
+N = 250  # observations of each model
 UNCERTAIN = {
     "pPCA, information 0.02 nats": "the standard error of so few observations is as large as the information",
 }
@@ -16,14 +16,14 @@ UNCERTAIN = {
 @pytest.mark.parametrize("name", GOOD)
 def test_a_good_model_is_healthy(name: str) -> None:
     case = GOOD[name](N)
-    seen = diagnose(case.model, case.x, case.train[:500])
+    seen = diagnose(case.model, case.x, case.train[:400])
     assert seen.verdict == "healthy" or (seen.verdict == "unknown" and name in UNCERTAIN), seen.reason
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_model_is_not_healthy(name: str) -> None:
     case = BAD[name](N)
-    seen = diagnose(case.model, case.x, case.train[:500])
+    seen = diagnose(case.model, case.x, case.train[:400])
     assert seen.verdict in MEANINGS.keys() - {"healthy", "unknown"}, seen.reason
 
 
@@ -31,7 +31,7 @@ def test_a_bad_model_is_not_healthy(name: str) -> None:
     ("name", "verdict", "words"),
     [
         ("dead decoder", "collapsed", "the decoder ignores z"),
-        ("decoder of NaN", "broken", "log p(x|z) of 400 in 400"),
+        ("decoder of NaN", "broken", "log p(x|z) of 250 in 250"),
         ("last layer times 100", "worse than no code", "below that of the data's averages"),
         ("last layer turned round", "worse than no code", "the code of another observation serves x better"),
         ("posterior is the prior", "collapsed", "the posterior is the prior"),
@@ -42,7 +42,7 @@ def test_a_bad_model_is_not_healthy(name: str) -> None:
 )
 def test_it_says_what_is_wrong(name: str, verdict: str, words: str) -> None:
     case = BAD[name](N)
-    seen = diagnose(case.model, case.x, case.train[:500])
+    seen = diagnose(case.model, case.x, case.train[:400])
     assert seen.verdict == verdict and words in seen.reason and seen.remedies
 
 

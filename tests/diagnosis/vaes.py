@@ -388,7 +388,7 @@ PIXELS = Size((64,))
 
 
 @cache
-def trained(kind: str, steps: int = 400, beta: float = 1.0, annealed: bool = False, features: int = 8) -> VAE:
+def trained(kind: str, steps: int = 300, beta: float = 1.0, annealed: bool = False, features: int = 8) -> VAE:
     """A small VAE on the first 1,000 digits."""
     narrow = partial(MLP, hidden=[64])
     with torch.random.fork_rng():
@@ -430,7 +430,7 @@ def language_model(beta: float) -> tuple[VAE, Tensor]:
         encoder = partial(RecurrentEncoder, levels=12, hidden=24, embedding=8)
         likelihood = Recurrent(4, Size((5,)), levels=12, hidden=24, embedding=8, skip=True)
         model = VAE(Normal(4), likelihood, posteriors.Gaussian(4, Size((5,)), encoder))
-        return ascend(model, x[:2000], 400, beta, annealed=True, rate=1e-2), x
+        return ascend(model, x[:2000], 200, beta, annealed=True, rate=1e-2), x
 
 
 def on_sentences(n: int, beta: float) -> Case:
@@ -484,7 +484,7 @@ GOOD: dict[str, Make] = {
     "trained, discretised logistic": lambda n: on_digits(n, "DiscretizedLogistic", annealed=True),
     "trained, one unit": lambda n: on_digits(n, "Bernoulli", features=1),
     "trained, two units": lambda n: on_digits(n, "Bernoulli", features=2),
-    "trained, PixelCNN that uses z": lambda n: on_digits(n, "PixelCNN", beta=0.3, annealed=True),
+    "trained, PixelCNN that uses z": lambda n: on_digits(n, "PixelCNN", steps=150, beta=0.3, annealed=True),
     "trained, language model that uses z": lambda n: on_sentences(n, 0.3),
 }
 """Models whose code is used, in full or as much as there is to tell."""
@@ -694,8 +694,8 @@ BAD: dict[str, Make] = {
     "sigma too large": lambda n: on_digits(n, "Gaussian", with_sigma(30.0)),
     "sigma a fifth": lambda n: on_digits(n, "Gaussian", with_sigma(0.2)),
     "sigma infinite": lambda n: on_digits(n, "Gaussian", with_sigma(math.inf)),
-    "PixelCNN on its own": lambda n: on_digits(n, "PixelCNN", beta=2.0),
-    "PixelCNN bypassed": lambda n: on_digits(n, "PixelCNN", bypassed, beta=0.3, annealed=True),
+    "PixelCNN on its own": lambda n: on_digits(n, "PixelCNN", steps=100, beta=2.0),
+    "PixelCNN bypassed": lambda n: on_digits(n, "PixelCNN", bypassed, steps=150, beta=0.3, annealed=True),
     "language model on its own": lambda n: on_sentences(n, 10.0),
     "interval, the same for all": bounded_bad,
     **{f"{kind}, the same for all": mixed(kind, True) for kind in ("hierarchical", "semi-implicit", "implicit", "IAF", "full")},

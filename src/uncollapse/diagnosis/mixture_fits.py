@@ -8,7 +8,7 @@ from torch import Tensor
 
 from uncollapse.distributions.mixtures import DiagonalMixture
 
-STEPS = 20  # of expectation maximisation
+STEPS = 12  # of expectation maximisation
 SMOOTHING = 2.0  # observations' weight of the data's own frequencies in those of each component
 STIFFNESS = 0.02  # the same of variances, which a small part of the whole would widen
 

@@ -117,7 +117,7 @@ def measure(model: VAE, x: Tensor, train: Tensor | Reference | None, active: flo
     )
 
 
-def named(name: str, found: Estimate) -> dict[str, float]:
+def named(name: str, found: Estimate) -> dict[str, Any]:
     """A mean and its standard error by their names in a summary."""
     return {name: found.mean, f"{name}_standard_error": found.standard_error}
 

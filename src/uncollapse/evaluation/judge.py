@@ -157,13 +157,13 @@ def judged_samples(
     fakes, reals, train = found["fakes"], found["reals"], found.get("train")
     space, more = _space(found, features, standardize)
     chosen = _chosen(fakes, reals, space, seed)
-    finite = fakes.finite() & space.finite
+    finite, said = fakes.finite() & space.finite, list[str]()
     if len(chosen.fakes) < LEAST or not finite.all():
         flags = torch.where(finite, 0.0, torch.nan).unsqueeze(1)
         evidence = _Evidence(diagnose_samples(flags, torch.zeros(len(reals), 1), thresholds=thresholds))
     else:
-        evidence = _measured(space, chosen, None if train is None else len(train), thresholds, seed)
-    notes, standardized = [*notes, *more], space.standardized
+        evidence, said = _measured(space, chosen, None if train is None else len(train), thresholds, seed)
+    notes, standardized = [*notes, *more, *said], space.standardized
     return JudgedSamples(*evidence, fakes, reals, train, space.name, *chosen, standardized, tuple(notes), seed)
 
 
@@ -186,21 +186,64 @@ class _Chosen(NamedTuple):
 
 def _measured(
     space: "_Space", chosen: _Chosen, n_train: int | None, thresholds: ModeCollapseThresholds, seed: int
-) -> _Evidence:
-    """The diagnosis of finite samples."""
+) -> tuple[_Evidence, list[str]]:
+    """The diagnosis of finite samples, and what is to be said of their training rows."""
     fake, real = (torch.cat(list(space.blocks(name, rows))) for name, rows in chosen._asdict().items())
-    test, copied = classifier_test(fake[:TESTED], real[:TESTED], seed=seed), None
+    test = classifier_test(fake[:TESTED], real[:TESTED], seed=seed)
+    copied: Copying | None = None
+    notes: list[str] = []
     further = {"classifier_accuracy": Measure(test.accuracy, 0.5 / test.n_test**0.5, 0.5)}
     if n_train is not None:
+<<<<<<< HEAD
         copied = copying(fake[:TESTED], space.blocks("train", torch.arange(n_train)), real[:TESTED])
+=======
+        trained = _Trained(space.blocks("train", torch.arange(n_train)), real)
+        copied = copying(fake, trained, real)
+        if trained.share > KNOWN:
+            copied, notes = None, [_KNOWN_REALS.format(100 * trained.share)]
+    if copied is not None:
+>>>>>>> judge
         further["copies"] = Measure(copied.share, copied.standard_error, 0.0)
         sample, row = copied.pairs.cpu().unbind(1)
         copied = copied._replace(pairs=torch.stack((chosen.fakes[sample], row), 1))
     seen = diagnose_samples(fake, real, thresholds=thresholds, further=further, seed=seed)
     missing, overdone = ([_as_given(g, chosen, fake, real) for g in groups] for groups in (seen.missing, seen.overdone))
     inside = min(seen.n, INSIDE)
+<<<<<<< HEAD
     sizes = {"spread": inside, "energy_coefficient": inside, "classifier_accuracy": test.n_test, "copies": min(seen.n, TESTED)}
     return _Evidence(replace(seen, missing=missing, overdone=overdone), fake, real, sizes, copied)
+=======
+    sizes = {"spread": inside, "energy_coefficient": inside, "classifier_accuracy": test.n_test}
+    return _Evidence(replace(seen, missing=missing, overdone=overdone), fake, real, sizes, copied), notes
+
+
+KNOWN = 0.5  # share of real rows that stand in the training set too, beyond which nothing is told of copies
+_KNOWN_REALS = (
+    "{:.0f} % of the reals stand among the training rows too, so nothing is told of copies: give reals that the generator was "
+    "not trained on"
+)
+
+
+class _Trained:
+    """Training rows in blocks; once passed through, which share of the real rows stands among them."""
+
+    def __init__(self, blocks: Iterator[Tensor], real: Tensor):
+        self.blocks, self.known, self.seen = blocks, set(_keys(real)), set[int]()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for block in self.blocks:
+            self.seen |= self.known & set(_keys(block))
+            yield block
+
+    @property
+    def share(self) -> float:
+        """Of the real rows, equal ones counted once."""
+        return len(self.seen) / len(self.known)
+
+
+def _keys(x: Tensor) -> list[int]:
+    return [hash(row.tobytes()) for row in x.float().cpu().numpy()]
+>>>>>>> judge
 
 
 def _chosen(fakes: Rows, reals: Rows, space: "_Space", seed: int) -> _Chosen:

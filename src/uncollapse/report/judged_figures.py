@@ -71,8 +71,10 @@ NONE = {
 
 def copies(judged: JudgedSamples) -> Figure:
     """The nearest copies, each above its training row."""
-    if judged.copied is None or judged.train is None:
+    if judged.train is None:
         raise NotDrawn("Left out: no training rows were given, so nothing is told of copies (--train).")
+    if judged.copied is None:
+        raise NotDrawn("Left out: nothing is told of copies; see the note under what was compared.")
     pairs = judged.copied.pairs[:PAIRS]
     if not len(pairs):
         raise NotDrawn("None: no sample is much nearer to one training row than to all others.")
