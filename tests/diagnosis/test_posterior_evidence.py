@@ -33,7 +33,7 @@ from uncollapse.distributions import (
     likelihoods,
     posteriors,
 )
-from uncollapse.distributions.densities import StandardNormal
+from uncollapse.distributions.densities import SqueezedNormal, StandardNormal
 from uncollapse.evaluation import evaluate
 from uncollapse.networks import Bias
 from uncollapse.training import Training, fit
@@ -334,3 +334,17 @@ def test_a_training_compares_with_training_rows_and_logs_it() -> None:
     assert line["gain_over_marginal"] == pytest.approx(3 * math.log(0.5 / 0.1), rel=0.05)
     names = {"decoder_gain", "to_tell", "prior_gap"}
     assert names | {f"{name}_standard_error" for name in names - {"to_tell"}} <= line.keys()
+
+
+def test_information_of_codes_at_the_end_of_their_interval() -> None:
+    """Logit-normal codes so near to an end that float32 rounds them to it: the information is that of their u, in closed form.
+
+    u = m + s e with m ~ N(30, 1) of each observation and s = 0.1: I = log(1 / s) up to s² / 2, 1,000 observations, at 6
+    standard errors (failure rate 2e-9) and 0.02."""
+    torch.manual_seed(0)
+    loc = (30 + torch.randn(1000, 1)).float()
+    q = SqueezedNormal(loc, torch.full_like(loc, math.log(0.1)), 0.0, 1.0)
+    z = q.sample()
+    assert float((z > 0.9999999).double().mean()) > 0.99
+    seen = exact_information(q, z, q.log_prob(z))
+    assert abs(seen.nats - 0.5 * math.log(1 + 1 / 0.01)) < 6 * seen.standard_error + 0.02

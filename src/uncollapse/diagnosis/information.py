@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from uncollapse.distributions import Chain, draw
-from uncollapse.distributions.densities import DiagonalNormal
+from uncollapse.distributions.densities import DiagonalNormal, Squeezed
+from uncollapse.distributions.draws import start
 from uncollapse.vae import VAE
 
 ESTIMATOR = "aggregated posterior of N observations, one draw each (ceiling log N)"
@@ -72,6 +73,9 @@ def exact_information(q: Distribution, z: Tensor, log_q: Tensor) -> Information:
 
     Its standard error is that of the terms less c, since each observation enters by its own draw and by its part of q(z).
     """
+    if isinstance(q, Squeezed):  # of the u that a draw is made of: z may be rounded to an end of its interval
+        u = start(q)
+        return exact_information(q.base, u, q.base.log_prob(u))._replace(terms=None)
     n = len(z)
     log_aggregate, account = aggregated(q, z)
     terms = log_q - log_aggregate

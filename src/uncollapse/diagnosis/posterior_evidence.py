@@ -21,8 +21,9 @@ from uncollapse.diagnosis.information import (
 )
 from uncollapse.diagnosis.prior_gap import prior_gap
 from uncollapse.diagnosis.reference_codes import Reference
-from uncollapse.distributions import Chain, Density, block_terms, draw
+from uncollapse.distributions import Chain, Density, block_terms
 from uncollapse.distributions.densities import LOG_2PI, DiagonalNormal
+from uncollapse.distributions.draws import draw_scored
 from uncollapse.distributions.fields import NormalField
 from uncollapse.divergences import kl_units
 from uncollapse.vae import VAE
@@ -167,11 +168,11 @@ def _matched(found: Moments) -> DiagonalNormal:
 def _scored(model: VAE, q: Distribution, p: Distribution, x: Tensor, matched: DiagonalNormal | None) -> Scored:
     """A draw of each posterior, scored; by the matched Gaussians where it has no density at all."""
     if model.posterior.density.weighs or matched is None:
-        z, log_q = draw(q)
+        z, log_q, log_p = draw_scored(q, p)
     else:
         z = q.sample()
-        log_q = matched.log_prob(z)
-    return Scored(z, log_q, p.log_prob(z), log_likelihood(model, z, x), kl_units(q, p))
+        log_q, log_p = matched.log_prob(z), p.log_prob(z)
+    return Scored(z, log_q, log_p, log_likelihood(model, z, x), kl_units(q, p))
 
 
 def _not_finite(model: VAE, p: Distribution, x: Tensor, own: Scored) -> str:

@@ -194,26 +194,18 @@ def _measured(
     notes: list[str] = []
     further = {"classifier_accuracy": Measure(test.accuracy, 0.5 / test.n_test**0.5, 0.5)}
     if n_train is not None:
-<<<<<<< HEAD
-        copied = copying(fake[:TESTED], space.blocks("train", torch.arange(n_train)), real[:TESTED])
-=======
         trained = _Trained(space.blocks("train", torch.arange(n_train)), real)
-        copied = copying(fake, trained, real)
+        copied = copying(fake[:TESTED], trained, real[:TESTED])
         if trained.share > KNOWN:
             copied, notes = None, [_KNOWN_REALS.format(100 * trained.share)]
     if copied is not None:
->>>>>>> judge
         further["copies"] = Measure(copied.share, copied.standard_error, 0.0)
         sample, row = copied.pairs.cpu().unbind(1)
         copied = copied._replace(pairs=torch.stack((chosen.fakes[sample], row), 1))
     seen = diagnose_samples(fake, real, thresholds=thresholds, further=further, seed=seed)
     missing, overdone = ([_as_given(g, chosen, fake, real) for g in groups] for groups in (seen.missing, seen.overdone))
     inside = min(seen.n, INSIDE)
-<<<<<<< HEAD
     sizes = {"spread": inside, "energy_coefficient": inside, "classifier_accuracy": test.n_test, "copies": min(seen.n, TESTED)}
-    return _Evidence(replace(seen, missing=missing, overdone=overdone), fake, real, sizes, copied)
-=======
-    sizes = {"spread": inside, "energy_coefficient": inside, "classifier_accuracy": test.n_test}
     return _Evidence(replace(seen, missing=missing, overdone=overdone), fake, real, sizes, copied), notes
 
 
@@ -243,7 +235,6 @@ class _Trained:
 
 def _keys(x: Tensor) -> list[int]:
     return [hash(row.tobytes()) for row in x.float().cpu().numpy()]
->>>>>>> judge
 
 
 def _chosen(fakes: Rows, reals: Rows, space: "_Space", seed: int) -> _Chosen:
