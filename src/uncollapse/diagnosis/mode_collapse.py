@@ -126,7 +126,7 @@ def diagnose_samples(
     finite = fake.flatten(1).isfinite().all(1)
     if not finite.all():
         share = Measure(1 - float(finite.double().mean()), 0.0)
-        words = f"{100 * share.value:.2g} % of the samples are not finite"
+        words = f"{100 * share.value:.3g} % of the samples are not finite"
         return SampleDiagnosis("diverged", words, {"not_finite": share}, n, critic=critic)
     generator = torch.Generator().manual_seed(seed)
     of_fake, of_real = (torch.randperm(len(x), generator=generator)[:n] for x in (fake, real))

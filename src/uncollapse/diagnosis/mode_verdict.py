@@ -12,7 +12,7 @@ MEANINGS = {
     "blurred": "the samples are spread over the data, but lack their detail: few of them are as sharp, or they are averages",
     "dropping modes": "the samples lie where the data lie, but some kinds of observations are missing, or too rare",
     "collapsed": "the samples are a few kinds of observations, over and over",
-    "diverged": "many samples lie where there are no data",
+    "diverged": "many samples lie where there are no data, or are no finite numbers",
     "copies the data": "the samples are training rows, with or without a little noise",
     "too early": "the samples are not right yet, and still getting better",
     "too few": "so few samples cannot tell whether they are right",
