@@ -35,7 +35,8 @@ def test_it_asks_for_looks_while_it_is_aggressive(digits: Data, monkeypatch: pyt
     procedure = Lagging(ELBO(small_vae()), window=2, limit=4, look_every=2)
     informed = iter([1.0, 2.0, 1.5, 3.0, 4.0])
     look = PosteriorMonitor.look
-    monkeypatch.setattr(PosteriorMonitor, "look", lambda self, x, earlier=(): look(self, x) | {"mutual_information": next(informed)})
+    told = lambda self, x, earlier=(): look(self, x) | {"mutual_information": next(informed)}  # noqa: E731
+    monkeypatch.setattr(PosteriorMonitor, "look", told)
     lines = fit(procedure, digits, Training(steps=20, batch_size=50, validate_every=10)).lines
     looks = [(line["step"], line["aggressive"]) for line in lines if line["kind"] == "valid"]
     assert looks == [(2, True), (4, True), (6, False), (10, False), (20, False)]
