@@ -12,8 +12,10 @@ from laws.parts import IMPLICIT_OBJECTIVES, implicit_model, small
 from uncollapse.data import from_arrays
 from uncollapse.diagnosis import critic_evidence
 from uncollapse.diagnosis.critic_evidence import slope
+from uncollapse.distributions import Generator, Normal
 from uncollapse.divergences import Critic, Game, Hinge, LeastSquares, NonSaturating, Saturating, Wasserstein
-from uncollapse.gan import GAN
+from uncollapse.gan import GAN, ImplicitModel
+from uncollapse.networks import MLP
 from uncollapse.training.collapse_monitor import ModeMonitor
 
 double = torch.float64
@@ -103,3 +105,13 @@ def test_every_game_tells_its_evidence(name: str, gradients: bool) -> None:
     assert {"critic_accuracy", "critic_gradient_real", "critic_divergence", "critic_divergence_of", "near_pairs"} < seen.keys()
     assert isinstance(objective, GAN) and all(p.grad is None for p in objective.parameters())
     assert all(isinstance(value, int | float | str) for value in seen.values())
+
+
+def test_overfitting_is_told_by_training_rows_at_random() -> None:
+    """Rows in order: a critic that ranks small ones higher sees no overfitting in a training set like the held-out one, and
+    all of it in one that lies below it."""
+    objective = GAN(ImplicitModel(Normal(1), Generator(1, (1,), MLP)), lambda shapes: ratio())
+    rows = torch.linspace(-2, 2, 5000).unsqueeze(1)
+    x = rows[torch.randperm(5000, generator=torch.Generator().manual_seed(0))][:400]
+    seen = [ModeMonitor(objective, from_arrays(train, valid=x)).look(x)["critic_overfit"] for train in (rows, rows - 100)]
+    assert abs(seen[0]) < 6 * 0.5 / math.sqrt(400) and seen[1] == 0.5

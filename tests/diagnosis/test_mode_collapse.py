@@ -195,3 +195,18 @@ def test_a_collapse_that_lasts() -> None:
     assert not lasting(dim, dim) and not lasting(few, dim) and not lasting(dim, few)
     assert lasting(few, few) and not lasting(few, more) and not lasting(fine, few) and not lasting(few, fine)
     assert lasting(near, few) and not lasting(few, near) and lasting(near, near)
+
+
+def test_closeness_sees_wrong_proportions() -> None:
+    """Half of all samples in one of eight modes: near all observations and among them, and far by energy."""
+    right, wrong = ring(1000, seed=3), torch.cat((ring(550, seed=3), ring(450, 1, seed=4)))
+    closeness = [diagnose_samples(x, ring(1000, seed=1)).closeness or 0.0 for x in (right, wrong)]
+    assert closeness[1] < closeness[0] - 0.2
+
+
+@pytest.mark.parametrize(("chances", "verdict"), [(2.5, "healthy"), (3.5, "dropping modes")])
+def test_shares_of_modes_are_uneven_beyond_chance_alone(chances: float, verdict: str) -> None:
+    """Three standard deviations of a perfect sampler's reverse KL above the margin."""
+    known = mode_coverage(ring(1000), RING)
+    told = known.floor + 0.1 + chances * known.deviation
+    assert verdict_on({"energy_coefficient": Measure(0.0, 0.0, 0.0)}, 1000, modes=known._replace(reverse_kl=told))[0] == verdict
