@@ -140,13 +140,21 @@ def diagnose_samples(
             measures["plain_coverage"] = sample_evidence(real, fake)["coverage"]
     groups = _groups(real, fake, features, modes, seed)
     measures["misplaced_mass"] = Measure(groups.misplaced_mass, groups.standard_error, 0.0)
+    few, many = _off_groups(groups, of_real, of_fake)
+    measures["missing_mass"] = _missing_mass(few, n)
     measures |= {"shifted_mass": Measure(*shifted_mass(features[0], features[1], seed), 0.0), **(further or {})}
     if train is not None:
         copied = copying(fake, train, real)
         measures["copies"] = Measure(copied.share, copied.standard_error, 0.0)
     deciding = {name: measure for name, measure in measures.items() if known is None or name != "precision"}
     verdict, reason = verdict_on(deciding, n, thresholds, known)
-    return SampleDiagnosis(verdict, reason, measures, n, known, *_off_groups(groups, of_real, of_fake), critic)
+    return SampleDiagnosis(verdict, reason, measures, n, known, few, many, critic)
+
+
+def _missing_mass(few: list[Group], n: int) -> Measure:
+    """How much more data than samples lie in groups that surely get less than half their share."""
+    data, samples = (sum(getattr(group, name) for group in few) for name in ("data", "samples"))
+    return Measure(data - samples, math.sqrt((data + samples) / n), 0.0)
 
 
 def _high_quality(known: ModeCoverage, real: Tensor, modes: KnownModes) -> Measure:

@@ -36,6 +36,7 @@ class ModeCollapseThresholds:
     recall: float = 0.85
     coverage: float = 0.85
     misplaced_mass: float = 0.25  # of the total variation distance that groups of rows show
+    missing_mass: float = 0.08  # of the data, in groups that surely get less than half their share of samples
     shifted_mass: float = 0.25  # of the same, along the line between the means
     spread: float = 0.8  # at least; at most its inverse
     near_pairs: float = 4.0
@@ -103,6 +104,7 @@ _WORDS = {
     "recall": "recall {} of what other real rows score",
     "coverage": "coverage {} of what other real rows score",
     "misplaced_mass": "{} of all mass lies in the wrong groups",
+    "missing_mass": "{} of the data lie in groups that samples hardly meet",
     "shifted_mass": "{} of all mass lies on the wrong side of the data",
     "spread": "samples are spread {} times as widely as the data",
     "near_pairs": "near pairs are {} times as many as the data's",
@@ -112,7 +114,7 @@ _WORDS = {
 }
 """Each measure in words, its value and standard error left open."""
 
-_AS_EXCESS = ("misplaced_mass", "shifted_mass", "repeats", "energy_coefficient", "copies")
+_AS_EXCESS = ("misplaced_mass", "missing_mass", "shifted_mass", "repeats", "energy_coefficient", "copies")
 _AT_LEAST = ("precision", "high_quality", "recall", "coverage")
 
 
@@ -212,7 +214,7 @@ def _dropping(case: _Case) -> tuple[str, str] | None:
     if case.modes is not None and case.uneven:
         return "dropping modes", _in_modes(case.modes)
     also = () if "spread" in case.beyond else ("recall", "near_pairs")  # which follow from too small a spread
-    for name in ("coverage", "misplaced_mass", "shifted_mass", "repeats", *also):
+    for name in ("coverage", "missing_mass", "misplaced_mass", "shifted_mass", "repeats", *also):
         if name in case.beyond:
             return "dropping modes", case.beyond[name].words
     return None
