@@ -16,6 +16,7 @@ from laws.ppca import PPCA
 from uncollapse.data import from_arrays
 from uncollapse.diagnosis import Reference, diagnose, no_code, prior_gap
 from uncollapse.diagnosis.information import exact_information, information_by_decoder, log_likelihood
+from uncollapse.diagnosis.no_code import shortfall
 from uncollapse.diagnosis.posterior_evidence import others, prior_variance
 from uncollapse.distributions import (
     Bernoulli,
@@ -253,6 +254,25 @@ def test_words_are_a_decoder_without_z(ends: bool) -> None:
     proper = [row for row in every if not ends or all(a or not b for a, b in pairwise(row))]
     x = torch.stack(proper)[torch.randint(len(proper), (40,))]
     assert_equal(no_code(likelihood, x)(torch.stack(proper)).exp().sum(), torch.tensor(1.0))
+
+
+def test_what_the_fit_of_a_marginal_costs() -> None:
+    """200 means and a variance from 60 rows: log p falls short of the true one's by 201 / 120 nats, a sixth more or less."""
+    likelihood = likelihoods.Gaussian(2, Size((200,)), Bias)
+    x = torch.randn(2000, 200)
+    truth = TorchNormal(0.0, 1.0).log_prob(x).sum(-1)
+    costs = torch.tensor([float((truth - no_code(likelihood, torch.randn(60, 200))(x)).mean().detach()) for _ in range(10)])
+    assert float(costs.mean()) == pytest.approx(201 / 120, rel=1 / 6)
+    assert shortfall(likelihood, 60) >= 201 / 120
+
+
+def test_a_decoder_is_not_praised_for_a_marginal_that_was_fitted_to_few_rows() -> None:
+    """Little signal in 200 dimensions, from 100 observations alone: no simple code tells any, and nothing is modelled without
+    z, though the decoder beats a marginal of 50 rows with any code."""
+    for _ in range(5):
+        case = ppca(100, 200, 1, 1.0)
+        seen = diagnose(case.model, case.x)
+        assert seen.to_tell < 0.1 and seen.verdict in ("healthy", "unknown")
 
 
 # What a code could tell

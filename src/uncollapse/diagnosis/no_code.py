@@ -45,6 +45,25 @@ def no_code(likelihood: Likelihood, rows: Tensor) -> LogProb:
     return _logistic(likelihood, rows) if isinstance(likelihood, DiscretizedLogistic) else _frequencies(likelihood, rows)
 
 
+def shortfall(likelihood: Likelihood, rows: int) -> float:
+    """What the fit to so few rows costs on average: nats by which log p(x) of other observations falls short of the best.
+
+    Half a nat for each fitted number over the number of rows, which is right for many rows.
+
+    Example:
+        >>> from uncollapse.distributions import Bernoulli
+        >>> from uncollapse.networks import Bias
+        >>> shortfall(Bernoulli(2, Size((100,)), Bias), rows=50)
+        1.0
+    """
+    d, levels = likelihood.shape.numel(), likelihood.levels
+    if isinstance(likelihood, Recurrent):
+        return (likelihood.levels - 1) / (2 * rows)
+    if levels is None or isinstance(likelihood, DiscretizedLogistic):
+        return 2 * d / (2 * rows)
+    return d * (levels - 1) / (2 * rows)
+
+
 def location_and_scale(likelihood: Likelihood, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean [D] and standard deviation of real data, the latter [D] where the likelihood has one for each dimension, else []."""
     x = rows.flatten(1).double()

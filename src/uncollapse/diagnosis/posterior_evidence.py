@@ -229,7 +229,7 @@ def _of_decoder(model: VAE, x: Tensor, own: Scored, train: Tensor | Reference | 
     return {
         **named("decoder_gain", Estimate.of(own.log_likelihood - swapped)),
         **named("gain_over_marginal", over),
-        "to_tell": max(told.nats, without.mean - 2 * without.standard_error),
+        "to_tell": max(told.nats, without.mean - 2 * without.standard_error - told.shortfall),
         "hint": _hint(model, x, own, told.log_marginal) if over.mean < 0 else "",
     }
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.diagnosis.mixture_fits import Clusters, count_clusters, gaussian_clusters
-from uncollapse.diagnosis.no_code import LogProb, levels_of, location_and_scale, no_code, word_counts
+from uncollapse.diagnosis.no_code import LogProb, levels_of, location_and_scale, no_code, shortfall, word_counts
 from uncollapse.distributions import Likelihood, Recurrent
 from uncollapse.distributions.densities import LOG_2PI
 
@@ -27,6 +27,7 @@ class Told(NamedTuple):
     gain: float  # in log p(x), over the same family without a code
     gain_standard_error: float
     code: str  # which
+    shortfall: float = 0.0  # of log_marginal, by the few rows that it was fitted to
 
 
 class Code(NamedTuple):
@@ -67,6 +68,7 @@ class Reference:
 
     def __init__(self, likelihood: Likelihood, rows: Tensor):
         self.marginal: LogProb = no_code(likelihood, rows)
+        self.shortfall = shortfall(likelihood, len(rows))
         self.view, self.codes = _codes(likelihood, rows[:ROWS])
 
     @classmethod
@@ -79,11 +81,12 @@ class Reference:
         names = [name for name in found[0][1] if name in found[1][1]]
         log_p = {name: torch.cat([codes[name][0] for _, codes in found])[back] for name in names}
         information = {name: sum(codes[name][1] for _, codes in found) / 2 for name in names}
-        return _best(torch.cat([own for own, _ in found])[back], {name: (log_p[name], information[name]) for name in names})
+        best = _best(torch.cat([own for own, _ in found])[back], {name: (log_p[name], information[name]) for name in names})
+        return best._replace(shortfall=shortfall(likelihood, len(x) // 2))
 
     def of(self, x: Tensor) -> Told:
         """What these codes tell of observations x [N, *shape]."""
-        return _best(*self._seen(x))
+        return _best(*self._seen(x))._replace(shortfall=self.shortfall)
 
     def _seen(self, x: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, float]]]:
         """log p without a code [N], and of each code its log p [N] and information; the first is no code."""
@@ -177,10 +180,13 @@ def _pca(axes: Tensor, variances: Tensor, k: int, m: int, least: float) -> Code:
     noise = (variances.sum() - variances[:k].sum()).div(m - k).clamp_min(least)
     top, axes = torch.maximum(variances[:k], noise), axes[:, :k]
     constant = top.log().sum() + (m - k) * noise.log() + m * LOG_2PI
-    information = float(0.5 * (top / noise).log().sum())
 
     def log_prob(x: Tensor) -> Tensor:
         along = (x @ axes).square()
         return -0.5 * ((along / top).sum(-1) + (x.square().sum(-1) - along.sum(-1)) / noise + constant)
 
-    return Code(f"{k} principal component{'s' if k > 1 else ''}", log_prob, lambda x: information)
+    def information(x: Tensor) -> float:
+        """By the variances of these very rows: those of the fit are too large along axes that it chose for that."""
+        return float(0.5 * ((x @ axes).square().mean(0) / noise).clamp_min(1).log().sum())
+
+    return Code(f"{k} principal component{'s' if k > 1 else ''}", log_prob, information)
