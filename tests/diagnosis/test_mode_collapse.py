@@ -206,6 +206,13 @@ def test_one_of_eight_modes_left_out_is_missing_mass() -> None:
     assert diagnose_samples(ring(1500), ring(1500, seed=1)).measures["missing_mass"].value == 0.0
 
 
+def test_modes_shifted_by_less_than_half_their_width_are_not_missing() -> None:
+    """Groups at the edge of a mode get half their share, which is no group left out."""
+    shifted = diagnose_samples(ring(2500) + 0.02, ring(2500, seed=1))
+    assert shifted.measures["missing_mass"].value < 0.04 and shifted.verdict == "healthy"
+    assert sum(group.data for group in shifted.missing) > 0.04
+
+
 def test_closeness_sees_wrong_proportions() -> None:
     """Half of all samples in one of eight modes: near all observations and among them, and far by energy."""
     right, wrong = ring(1000, seed=3), torch.cat((ring(550, seed=3), ring(450, 1, seed=4)))

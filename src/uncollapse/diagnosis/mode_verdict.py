@@ -36,7 +36,7 @@ class ModeCollapseThresholds:
     recall: float = 0.85
     coverage: float = 0.85
     misplaced_mass: float = 0.25  # of the total variation distance that groups of rows show
-    missing_mass: float = 0.08  # of the data, in groups that surely get less than half their share of samples
+    missing_mass: float = 0.08  # of the data, in groups that get less than a third of their share of samples
     shifted_mass: float = 0.25  # of the same, along the line between the means
     spread: float = 0.8  # at least; at most its inverse
     near_pairs: float = 4.0
