@@ -312,3 +312,20 @@ def test_a_language_model_writes_words(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "again.txt").read_text().split("\n")[0] == "dog <unknown> blue <unknown>"
     lines = (tmp_path / "samples.txt").read_text().split("\n")
     assert len(lines) == 6 and {word for line in lines for word in line.split()} <= known - {"<end>"}
+
+
+def test_an_encoder_of_a_part_of_the_latent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """InfoGAN's encoder infers its code: `encode` gives that, other data are measured by it, and nothing is rebuilt from it."""
+    run, codes = tmp_path / "run", tmp_path / "codes.npy"
+    np.save(tmp_path / "other.npy", np.random.default_rng(0).normal(size=(300, 2)))
+    info = ["--objective", "InfoGAN", "--objective.code", "1", "--posterior", "Gaussian", "--posterior.network", "MLP"]
+    assert main(["train", "gan-ring", *info, "--steps", "2", "--out", str(run), "--no-report"]) == 0
+    assert main(["encode", str(run), "--out", str(codes)]) == 0 and np.load(codes).shape == (2500, 1)
+    capsys.readouterr()
+    other = ["--data", str(tmp_path / "other.npy"), "--draws", "100", "--json"]
+    assert main(["evaluate", str(run), *other]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "latent_error" in found and "reconstruction_error" not in found
+    for verb in ("reconstruct", "interpolate"):
+        assert main([verb, str(run), "--out", str(tmp_path / "x.png")]) == 2
+        assert "one of the first 1 alone (InfoGAN)" in capsys.readouterr().err

@@ -133,6 +133,8 @@ def test_which_names_a_generator_has(objective: str) -> None:
     assert found.keys() & (RECONSTRUCTION | LATENT | PROBE) == names
     quick = evaluate_samples(model, data, draws=100, game=game, quick=True)
     assert not quick.keys() & (LATENT | PROBE)
+    if objective == "code":  # of other data, where the game's critic is no evidence, it is known all the same
+        assert evaluate_samples(model, data, draws=100, code=1).keys() & (RECONSTRUCTION | LATENT | PROBE) == names
 
 
 def test_a_code_alone_is_measured(float64: None) -> None:

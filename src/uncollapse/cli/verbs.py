@@ -21,6 +21,7 @@ from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.evaluation import evaluate_samples, extractor_of
 from uncollapse.evaluation.evaluate import training_rows
 from uncollapse.evaluation.samples import DRAWN
+from uncollapse.gan import ImplicitModel
 from uncollapse.report import save_samples
 from uncollapse.report.page import read_metrics
 from uncollapse.training.collapse_monitor import remedies
@@ -83,15 +84,37 @@ def sample(options: Namespace) -> None:
 
 
 def encode(options: Namespace) -> None:
-    """The posterior means of a split."""
+    """The posterior means of a split, of the latents that the encoder infers."""
     model, data = _opened(options)
-    source = data.split(options.split)
-    _save(options, torch.cat([model.encode(x) for x in source.batches(1000)]))
+    source, code = data.split(options.split), _code(options, model)
+    _save(options, torch.cat([model.encode(x)[:, :code] for x in source.batches(1000)]))
+
+
+def _code(options: Namespace, model: LatentVariableModel) -> int | None:
+    """How many latents the encoder infers, the first ones (InfoGAN); None: all."""
+    if not isinstance(model, ImplicitModel) or model.posterior is None:
+        return None
+    return getattr(load_game(options.run, model), "code", None)
+
+
+def _check_whole(options: Namespace, model: LatentVariableModel) -> None:
+    """Refuse to rebuild observations by an encoder that infers a part of the latent.
+
+    Raises:
+        ValueError: If it does.
+    """
+    code = _code(options, model)
+    if code is not None and code < model.prior.features:
+        raise ValueError(
+            f"expected an encoder of all {model.prior.features} latents, {options.run} has one of the first {code} alone "
+            f"(InfoGAN); encode gives those, and with ALI or VEEGAN as --objective all are inferred"
+        )
 
 
 def reconstruct(options: Namespace) -> None:
     """Observations and, below each, its reconstruction."""
     model, data = _opened(options)
+    _check_whole(options, model)
     source = data.split(options.split)
     x = source.batch(torch.arange(min(options.n, len(source))))
     pairs = torch.stack((x, model.reconstruct(x)), 0 if options.out.suffix == ".png" else 1)
@@ -101,6 +124,7 @@ def reconstruct(options: Namespace) -> None:
 def interpolate(options: Namespace) -> None:
     """The straight path between the codes of two observations, decoded."""
     model, data = _opened(options)
+    _check_whole(options, model)
     source = data.split(options.split)
     for number in options.between:
         if not 0 <= number < len(source):
@@ -141,7 +165,8 @@ def _cures(options: Namespace, model: LatentVariableModel, seen: dict[str, Any])
 
 def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick: bool = False) -> dict[str, Any]:
     """What can be said of a model by its draws, and the remedies for the recipe that it was trained with."""
-    game = None if options.data else load_game(options.run, model)
+    trained = load_game(options.run, model)
+    game = None if options.data else trained  # on other data its critic is no evidence
     lines = [] if options.data else read_metrics(options.run / "metrics.jsonl")
     looks = [line for line in lines if line.get("kind") == "valid"]
     if quick:
@@ -149,7 +174,7 @@ def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick:
     else:
         extractor = extractor_of(options.features).to(model.like.device)
         sizes = (options.draws or DRAWN, extractor, options.seed, looks)
-        found = evaluate_samples(model, data, options.split, *sizes, game=game)
+        found = evaluate_samples(model, data, options.split, *sizes, game=game, code=getattr(trained, "code", None))
     return found if isinstance(model, VAE) else found | {"remedies": _cures(options, model, found) or []}
 
 

@@ -35,6 +35,7 @@ def evaluate_samples(
     looks: Sequence[dict[str, Any]] = (),
     quick: bool = False,
     game: GAN | None = None,
+    code: int | None = None,
 ) -> dict[str, Any]:
     """Quality and diversity of a model's draws, beside as many held-out observations, by the names of summary.json.
 
@@ -50,6 +51,7 @@ def evaluate_samples(
         looks: Those of its training, in order: of samples that still come nearer to the data the verdict is too early.
         quick: The diagnosis alone.
         game: The game that the model was trained in, whose critic adds evidence on observations of the split.
+        code: How many latents the encoder infers, the first ones (`InfoGAN`); None: those of the game, or all.
 
     Returns:
         Plain values, of `n_samples` draws over `features` where no `_n` or `_pairs` beside says otherwise; `_data` are the
@@ -75,7 +77,7 @@ def evaluate_samples(
             noise.seed_step(seed, 1)
             found |= compared(real, fake, extractor or Pixels(), seed)
     if whole and isinstance(model, ImplicitModel):  # of a VAE, `evaluate` measures them
-        found |= evaluate_latents(model, data, split, code=getattr(game, "code", None), seed=seed)
+        found |= evaluate_latents(model, data, split, code=code or getattr(game, "code", None), seed=seed)
     return found | {"split": split, "data": data.name}
 
 
