@@ -55,7 +55,8 @@ def sample_evidence(real: Tensor, fake: Tensor) -> dict[str, Measure]:
       the first thousand rows, pulled in where they lie far out, so that a few of them do not decide it: how many there are is
       what precision tells.
 
-    Standard errors of shares are binomial, those of means over pairs of their projection on one row (Hoeffding).
+    Standard errors of shares are binomial, those of means over pairs of their projection on one row (Hoeffding), those of
+    medians by order statistics.
 
     Args:
         real: Data [n, *shape], n of at least 10.
@@ -114,9 +115,18 @@ def _near_pairs(d: SampleDistances) -> Measure:
 
 
 def _nearest_ratio(d: SampleDistances) -> Measure:
-    of_real, of_fake = (float(x.min(1).values.median()) for x in (d.real, d.fake))
-    ratio = of_fake / of_real if of_real else 1.0 if not of_fake else math.inf
-    return Measure(ratio, 1.25 / math.sqrt(d.n) * ratio, 1.0)
+    of_fake, of_real = (_median(x.min(1).values) for x in (d.fake, d.real))
+    if not of_real.value:
+        return Measure(math.inf if of_fake.value else 1.0, math.inf, 1.0)
+    return _multiple(of_fake, of_real)
+
+
+def _median(values: Tensor) -> Measure:
+    """The median, and half of the interval between the order statistics that lie a standard error beyond it."""
+    n = len(values)
+    values, beyond = values.sort().values, math.sqrt(n) / 2
+    low, high = max(0, math.floor(n / 2 - beyond)), min(n - 1, math.ceil(n / 2 + beyond))
+    return Measure(float(values[(n - 1) // 2]), float(values[high] - values[low]) / 2)
 
 
 def _spread(d: SampleDistances) -> Measure:
