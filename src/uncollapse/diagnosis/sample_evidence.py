@@ -56,7 +56,7 @@ def sample_evidence(real: Tensor, fake: Tensor) -> dict[str, Measure]:
       what precision tells.
 
     Standard errors of shares are binomial, those of means over pairs of their projection on one row (Hoeffding), those of
-    medians by order statistics.
+    medians by order statistics; that of coverage adds a jackknife over samples.
 
     Args:
         real: Data [n, *shape], n of at least 10.
@@ -97,7 +97,17 @@ def _neighbour_shares(d: SampleDistances) -> dict[str, Measure]:
     other = _share((d.real <= around_real.unsqueeze(1)).any(0))
     missed = math.prod((d.n - 1 - i) / (2 * d.n - 1 - i) for i in range(NEIGHBOURS))
     of_data = {"precision": other, "recall": other, "coverage": Measure(1 - missed, 0.0)}
-    return {name: _beside(_share(rows), of_data[name]) for name, rows in shares.items()}
+    found = {name: _share(rows) for name, rows in shares.items()}
+    found["coverage"] = found["coverage"]._replace(standard_error=_coverage_error(within))
+    return {name: _beside(share, of_data[name]) for name, share in found.items()}
+
+
+def _coverage_error(within: Tensor) -> float:
+    """Binomial over data rows, and jackknife over samples, of which one may cover many balls that no other does."""
+    n = len(within)
+    alone = within[:, within.sum(0) == 1].sum(1).double() / n
+    by_rows = _share(within.any(0)).standard_error ** 2
+    return math.sqrt(by_rows + (n - 1) / n * float((alone - alone.mean()).square().sum()))
 
 
 def _repeats(d: SampleDistances) -> Measure:
