@@ -83,6 +83,20 @@ def test_the_diagnosis_is_a_lower_bound(matrix: Tensor) -> None:
     assert diagnose(listening, x).verdict == "healthy"
 
 
+def test_it_leaves_no_upper_bound_on_the_aggregated_divergence() -> None:
+    """q(z|x) is a ring of radius √2 for every x, which has the moments of the prior: by these Gaussians KL(q(z) ‖ p(z)) would
+    be 0, and q(z) has no density at all."""
+
+    class Ring(Network):
+        def forward(self, h: Tensor) -> Tensor:
+            return math.sqrt(2) * h[..., 2:] / h[..., 2:].norm(dim=-1, keepdim=True)
+
+    posterior = Implicit(2, Size((2,)), Nothing, Ring, context=2, noise_features=2)
+    seen = diagnose(VAE(Normal(2), likelihoods.Gaussian(2, (2,), Identity), posterior), torch.randn(1000, 2))
+    assert seen.kl < 0.1 < seen.prior_gap
+    assert seen.aggregate_kl is None and "no upper bound: this posterior has no density" in str(seen)
+
+
 def test_one_that_ignores_its_input_is_collapsed() -> None:
     """N(0, I) whatever x: KL and information are zero to 0.1 nats. A lower bound on either proves nothing, so it is the decoder
     that decides: one that ignores z is collapsed, one that listens to such codes is not healthy."""

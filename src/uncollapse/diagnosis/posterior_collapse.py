@@ -33,7 +33,8 @@ class Diagnosis(Evidence):
 
     def __str__(self) -> str:
         """A few lines to read."""
-        upper = "no upper bound: I(x; z) is at its ceiling" if self.aggregate_kl is None else f"at most {self.aggregate_kl:.3f}"
+        why = "this posterior has no density" if self.kl_is_bound else "I(x; z) is at its ceiling"
+        upper = f"no upper bound: {why}" if self.aggregate_kl is None else f"at most {self.aggregate_kl:.3f}"
         lines = [
             f"verdict              {self.verdict}: {self.reason}",
             f"KL(q(z|x) || p(z))   {self.kl:.3f} nats",
@@ -79,7 +80,7 @@ def diagnose(
 
     On the left a density that is fitted to other codes (`prior_gap`), on the right `aggregate_kl`, an equation where N is the
     whole population and a bound else. The estimate of the information is at most log N, so the right is withheld within a nat
-    of that.
+    of that, and for an implicit posterior, whose KL is a lower bound.
 
     Where log q(z|x) of other observations' draws takes a pass for each latent (an inverse autoregressive flow), the
     information is that of a subset. Where it is unknown (a hierarchical, semi-implicit or implicit posterior), it is the larger

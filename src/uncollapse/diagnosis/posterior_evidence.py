@@ -55,7 +55,7 @@ class Evidence:
     gain_over_marginal_standard_error: float
     to_tell: float  # what a code could tell of these data
     entropy: float  # of the observations as they are: what a code can tell at most
-    aggregate_kl: float | None  # upper bound on KL(q(z) || p(z)); None where the information is near its ceiling
+    aggregate_kl: float | None  # upper bound on KL(q(z) || p(z)); None near the information's ceiling, or without a density
     prior_gap: float  # lower bound on the same: what a prior that is fitted to the codes gains
     prior_gap_standard_error: float
     active_units: int  # whose posterior mean varies
@@ -206,7 +206,8 @@ def _of_codes(
         "mutual_information_is_bound": found.is_bound,
         "estimator": found.estimator + ("" if model.posterior.density.weighs else f"; {MATCHED}"),
     }
-    return said | {"aggregate_kl": upper if found.nats <= found.ceiling - NEAR_CEILING else None}
+    is_bound = model.posterior.density.weighs and found.nats <= found.ceiling - NEAR_CEILING
+    return said | {"aggregate_kl": upper if is_bound else None}
 
 
 def _information(model: VAE, q: Distribution, x: Tensor, own: Scored, matched: DiagonalNormal | None) -> Information:
