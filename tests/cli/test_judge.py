@@ -90,6 +90,26 @@ def test_python_and_the_command_line_agree(files: Path, capsys: pytest.CaptureFi
     assert [group["real_row"] for group in seen["missing"]] == [group.real_rows[0] for group in same.missing]
 
 
+def test_python_reads_folders_and_files_as_the_command_line_does(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for fakes, reals in (("bad", "real"), ("bad.npy", "real.npy")):
+        seen = found([str(files / fakes), "--against", str(files / reals)], capsys)
+        same = uc.judge(files / fakes, str(files / reals))
+        assert (seen["verdict"], seen["reason"]) == (same.verdict, same.reason)
+
+
+def test_columns_of_data_frames_are_matched_by_name_and_standardized() -> None:
+    """Columns in another order, in units a thousand times apart; a column of labels is left out; other columns are refused."""
+    pandas = pytest.importorskip("pandas")
+    x, y = (np.random.default_rng(seed).normal((5.0, 0.0), (1.0, 1000.0), (400, 2)) for seed in (0, 1))
+    real, fake = (pandas.DataFrame(values, columns=["a", "b"]) for values in (x, y))
+    assert uc.judge(fake[["b", "a"]].assign(label=1), real).verdict == "healthy"
+    assert (
+        uc.judge(fake.assign(a=5.0), real).verdict != "healthy" == uc.judge(fake.assign(a=5.0), real, standardize=False).verdict
+    )
+    with pytest.raises(ValueError, match="expected the same columns in fakes"):
+        uc.judge(fake.rename(columns={"a": "c"}), real)
+
+
 def test_groups_name_rows_of_the_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Bars of the two lower places are missing: each row that stands for a group has one."""
     seen = found([str(files / "bad.npy"), "--against", str(files / "real.npy")], capsys)

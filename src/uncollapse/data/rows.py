@@ -85,7 +85,7 @@ class Rows:
 
 
 def rows_of(values: Any, where: str, finite: bool = True) -> Rows:
-    """The rows of an array or a tensor [n, *shape].
+    """The rows of an array or a tensor [n, *shape], or of a table of pandas, whose column `label` is left out.
 
     Images [n, H, W] get a channel, and [n, H, W, 3] become [n, 3, H, W].
 
@@ -101,6 +101,10 @@ def rows_of(values: Any, where: str, finite: bool = True) -> Rows:
         >>> rows_of(np.zeros((5, 8, 8)), "mine").shape
         (1, 8, 8)
     """
+    if hasattr(values, "columns") and hasattr(values, "iloc"):
+        table = values.drop(columns=tables.LABEL, errors="ignore")
+        columns = tuple(map(str, table.columns))
+        return Rows(admission.admitted(table.to_numpy(), where, finite=finite), where, columns, is_table=True)
     return Rows(admission.admitted(values, where, eight=True, finite=finite), where)
 
 

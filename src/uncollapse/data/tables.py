@@ -14,7 +14,7 @@ from uncollapse.data.arrays import from_arrays
 from uncollapse.data.dataset import Data
 
 _ROWS = 2**14  # rows that are read at a time
-_LABEL = "label"
+LABEL = "label"
 _Frame = tuple[Any, int]  # a piece of a table, and the number of its first row
 
 
@@ -126,7 +126,7 @@ def _is_number(cell: str) -> bool:
 def _numbers(frame: Any, path: Path, start: int, kind: type[np.floating[Any]] = np.float32, finite: bool = True) -> store.Chunk:
     """The columns of a piece of the table as numbers [n, columns], and its labels, which are taken out of it."""
     _check_names(frame.columns, path)
-    labels = _labels(frame.pop(_LABEL), path, start) if _LABEL in frame.columns else None
+    labels = _labels(frame.pop(LABEL), path, start) if LABEL in frame.columns else None
     for column in frame.columns:
         _check_column(frame[column], path, start, finite)
     with np.errstate(over="ignore"):
@@ -147,7 +147,7 @@ def _labels(column: Any, path: Path, start: int) -> np.ndarray:
     if (holes := column.isna()).any():
         row = start + int(np.argmax(holes.to_numpy())) + 1
         raise ValueError(
-            f"expected a label in each row of {path}, came none in row {row}: fill it, or drop the column {_LABEL!r}"
+            f"expected a label in each row of {path}, came none in row {row}: fill it, or drop the column {LABEL!r}"
         )
     return column.to_numpy()
 
@@ -160,7 +160,7 @@ def _check_column(column: Any, path: Path, start: int, finite: bool) -> None:
     row = int(np.argmin(good))
     raise ValueError(
         f"expected numbers in column {column.name!r} of {path}, came {_shown(column.iloc[row])} in row {start + row + 1}: "
-        f"mend it, drop the column, or name a column of labels {_LABEL!r}"
+        f"mend it, drop the column, or name a column of labels {LABEL!r}"
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from uncollapse.data import files
 from uncollapse.data.common_units import in_common_units
-from uncollapse.data.rows import Rows, rows_of
+from uncollapse.data.rows import Rows, read_rows, rows_of
 from uncollapse.diagnosis import Measure, ModeCollapseThresholds, SampleDiagnosis, diagnose_samples
 from uncollapse.diagnosis.mode_collapse import LOOKED, Group
 from uncollapse.diagnosis.mode_verdict import LEAST
@@ -84,22 +84,23 @@ def judge(
     reals: Any,
     train: Any = None,
     features: Features = "pixels",
-    standardize: bool = False,
+    standardize: bool | None = None,
     thresholds: ModeCollapseThresholds = ModeCollapseThresholds(),
     seed: int = 0,
 ) -> SampleDiagnosis:
     """Are samples of any generator as good as other real rows? No model and no run is needed.
 
     Args:
-        fakes: Samples [n, *shape], a tensor or an array: images, rows of a table, or features of either. Bytes of images are
-            divided by 255; so are bytes beside numbers from 0 to 1.
+        fakes: Samples [n, *shape], a tensor or an array: images, rows of a table, or features of either; a table of pandas,
+            whose columns are matched by their names; or the path of a folder or file (`data.rows.read_rows`). Bytes of
+            images are divided by 255; so are bytes beside numbers from 0 to 1.
         reals: Data [m, *shape] that the generator was not trained on, a few hundred or more; the larger of both is cut to the
             other's size, and to 2,500, at random.
         train: All the rows that it was trained on, to tell copies of them.
         features: What distances are taken over: pixels (the numbers themselves), digits, inception, an extractor, or the path
             of a .npz file of arrays `fakes`, `reals` and, with train, `train`: features [n, D] of the rows, in their order.
         standardize: Whether each column of rows [n, D] counts by the real rows' standard deviation, as columns of a table want
-            that have units of their own; the command line does so for tables. A column that is constant keeps its unit.
+            that have units of their own; None: those of tables do. A column that is constant keeps its unit.
         thresholds: How far samples may be from the data.
         seed: Of the rows that are chosen, groups and tests.
 
@@ -121,8 +122,14 @@ def judge(
         ('healthy', 'copies the data')
     """
     named = {"fakes": fakes, "reals": reals} | ({} if train is None else {"train": train})
-    samples = {name: rows_of(values, name, finite=name != "fakes") for name, values in named.items()}
+    samples = {name: _rows(values, name) for name, values in named.items()}
     return judged_samples(samples, features, standardize, thresholds, seed).diagnosis
+
+
+def _rows(values: Any, name: str) -> Rows:
+    """What the user gave, which may be a path; samples need not be finite."""
+    finite = name != "fakes"
+    return read_rows(values, finite) if isinstance(values, (str, Path)) else rows_of(values, name, finite)
 
 
 def judged_samples(
