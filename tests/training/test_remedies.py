@@ -125,3 +125,9 @@ def test_a_run_is_not_told_what_it_has() -> None:
         recipe = Recipe.read("vae", own)
         told = remedies(recipe.procedure(recipe.model(Size((1, 8, 8)))), "vae", {}, recipe.training)
         assert len(told) > 3 and not any(option in remedy for remedy in told)
+
+
+def test_a_longer_training_is_longer_than_the_run_s_own() -> None:
+    recipe = Recipe.read("vae", ["--steps", "30000"])
+    found = remedies(recipe.procedure(recipe.model(Size((1, 8, 8)))), "vae", {"verdict": "worse than no code"}, recipe.training)
+    assert any("--training.steps 60000 " in text for text in found)

@@ -13,7 +13,7 @@ from uncollapse.vae import VAE
 
 
 def posterior_remedies(
-    model: VAE, verdict: str = "collapsed", misses_codes: bool = False, has_critic: bool = False
+    model: VAE, verdict: str = "collapsed", misses_codes: bool = False, has_critic: bool = False, steps: int = 10_000
 ) -> list[Remedy]:
     """What to try by the verdict on this model: only what fits its parts.
 
@@ -22,13 +22,14 @@ def posterior_remedies(
         verdict: A name in `posterior_verdict.MEANINGS`.
         misses_codes: Whether samples from its prior miss the codes: then other priors are tried, whatever the verdict is.
         has_critic: Whether its objective has a critic: then what needs log q(z|x) comes with another objective and procedure.
+        steps: For which it was trained.
     """
     alone = "--procedure Amortized --objective ELBO " if has_critic else ""
     match verdict:
         case "collapsed" | "partly collapsed":
             found = _of_collapse(model, alone)
         case "worse than no code" | "broken":
-            found = _of_decoder(model)
+            found = _of_decoder(model, steps)
         case _:
             found = []
     if misses_codes:
@@ -57,13 +58,13 @@ def _of_collapse(model: VAE, alone: str) -> list[tuple[str, str]]:
     return found + _of_prior(model, alone)[:1]
 
 
-def _of_decoder(model: VAE) -> list[tuple[str, str]]:
+def _of_decoder(model: VAE, steps: int) -> list[tuple[str, str]]:
     """Against a decoder that is worse than none, or not finite: a training that went astray, or has only begun."""
     return [
         *_of_sigma(model),
         ("--training.clip 10", "bound the norm of each gradient"),
         ("--optimizer.lr 0.0003", "smaller steps"),
-        ("--training.steps 20000", "a longer training"),
+        (f"--training.steps {2 * steps}", "a longer training"),
     ]
 
 

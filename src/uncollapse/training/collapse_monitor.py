@@ -155,7 +155,8 @@ def remedies(procedure: Procedure, recipe: str, seen: dict[str, Any], training: 
     elif isinstance(objective.model, VAE):
         gap = [seen.get(name) or 0.0 for name in ("prior_gap", "prior_gap_standard_error")]
         with_critic = getattr(objective, "critic", None) is not None
-        found = posterior_remedies(objective.model, seen.get("verdict", "collapsed"), misses_codes(*gap), with_critic)
+        verdict = seen.get("verdict", "collapsed")
+        found = posterior_remedies(objective.model, verdict, misses_codes(*gap), with_critic, training.steps)
     else:
         return []
     return commands((remedy for remedy in found if not _has(procedure, remedy)), recipe)
