@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 LOOKS = 6  # the last looks that the course is read off
 RISING = 0.05  # closeness from one look to the next that makes a game one that still moves
 SWINGING = 0.1  # change of closeness from look to look, beyond the trend, of a game that oscillates
-OVERFIT = 0.1  # how much more often than by chance a critic ranks training rows above held-out ones
+OVERFIT = 0.1  # how much more often than half the time a critic ranks training rows above held-out ones
 MOVING = ("blurred", "dropping modes", "collapsed", "diverged")  # verdicts that are too early while samples come nearer
 
 
@@ -59,7 +59,7 @@ def with_course(seen: dict[str, Any], looks: Sequence[dict[str, Any]]) -> dict[s
         >>> seen = {"verdict": "dropping modes", "reason": "coverage 0.5", "critic_overfit": 0.3}
         >>> found = with_course(seen, [{"closeness": 0.1}, {"closeness": 0.4}])
         >>> found["verdict"], found["notes"]
-        ('too early', ['the critic overfits: it ranks training rows above held-out ones 30 % more often than by chance'])
+        ('too early', ['the critic overfits: it ranks a training row above a held-out one 80 % of the time (50 %: by chance)'])
     """
     course, notes = game_course(looks), []
     if course is not None:
@@ -71,6 +71,6 @@ def with_course(seen: dict[str, Any], looks: Sequence[dict[str, Any]]) -> dict[s
             notes.append(f"the game oscillates: closeness changes by {course.swing:.2f} from look to look beyond its trend")
     overfit = seen.get("critic_overfit")
     if overfit is not None and overfit > OVERFIT:
-        share = f"{100 * overfit:.0f} % more often than by chance"
-        notes.append(f"the critic overfits: it ranks training rows above held-out ones {share}")
+        share = f"{100 * (0.5 + overfit):.0f} % of the time (50 %: by chance)"
+        notes.append(f"the critic overfits: it ranks a training row above a held-out one {share}")
     return seen | {"notes": notes} if notes else seen

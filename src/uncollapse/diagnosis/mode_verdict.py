@@ -104,7 +104,7 @@ _WORDS = {
     "recall": "recall {} of what other real rows score",
     "coverage": "coverage {} of what other real rows score",
     "misplaced_mass": "{} of all mass lies in the wrong groups",
-    "missing_mass": "{} of the data lie in groups that samples hardly meet",
+    "missing_mass": "{} of the data lie in groups with hardly any samples",
     "shifted_mass": "{} of all mass lies on the wrong side of the data",
     "spread": "samples are spread {} times as widely as the data",
     "near_pairs": "near pairs are {} times as many as the data's",
@@ -252,7 +252,7 @@ RISING = 0.05  # closeness, or share of modes, from one look to the next that ma
 def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether a collapse was there at two looks, one after the other, and is not on its way back.
 
-    Blurred samples are no collapse: they sharpen, or the game rests.
+    Blurred samples are no collapse.
 
     Example:
         >>> few, more = ({"verdict": "dropping modes", "closeness": c} for c in (0.3, 0.6))
@@ -265,5 +265,6 @@ def lasting(before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 def _rises(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether samples come nearer to the data, or reach more of the modes."""
-    names = [name for name in ("closeness", "modes") if before.get(name) is not None and now.get(name) is not None]
-    return any((now[name] - before[name]) / now.get("known_modes", 1) ** (name == "modes") >= RISING for name in names)
+    units = {"closeness": 1, "modes": now.get("known_modes", 1)}
+    names = [name for name in units if before.get(name) is not None and now.get(name) is not None]
+    return any(now[name] - before[name] >= RISING * units[name] for name in names)

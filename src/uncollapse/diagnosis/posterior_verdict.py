@@ -90,7 +90,7 @@ def judge(seen: Evidence, thresholds: Thresholds = Thresholds()) -> tuple[str, s
     if taken == "nothing":
         return (
             "collapsed",
-            f"the decoder ignores z: it gains {_gain(seen)} nats by the code of x over another's, {_though(seen)}",
+            f"the decoder ignores z: it gains {_gain(seen)} nats by the code of x over another's, {_information_clause(seen)}",
         )
     if seen.gain_over_marginal + SURE * seen.gain_over_marginal_standard_error < 0:
         return "worse than no code", _worse(seen)
@@ -99,7 +99,7 @@ def judge(seen: Evidence, thresholds: Thresholds = Thresholds()) -> tuple[str, s
     if told == "little":
         return "partly collapsed", f"{_both(seen)}, of {min(seen.to_tell, seen.entropy):.2f} or more that a code could tell"
     if taken == "little":
-        return "partly collapsed", f"the decoder hardly listens: it gains {_gain(seen)} nats by z, {_though(seen)}"
+        return "partly collapsed", f"the decoder hardly listens: it gains {_gain(seen)} nats by z, {_information_clause(seen)}"
     return "healthy", _healthy(seen, thresholds)
 
 
@@ -135,7 +135,7 @@ def _gain(seen: Evidence) -> str:
     return _nats(seen.decoder_gain, seen.decoder_gain_standard_error)
 
 
-def _though(seen: Evidence) -> str:
+def _information_clause(seen: Evidence) -> str:
     return f"though z tells {_information(seen)} nats about x"
 
 

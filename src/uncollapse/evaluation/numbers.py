@@ -129,7 +129,7 @@ MEASURES = {
     "density": Quantity("Density", "", "how many observations a draw lies near, by what is to be expected; about 1"),
     "energy_coefficient": Quantity("Energy coefficient", "", "0 between equal distributions, at most 1", "energy"),
     "misplaced_mass": Quantity("Misplaced mass", "", "share of samples that lie in the wrong groups, at least", "misplaced"),
-    "missing_mass": Quantity("Missing mass", "", "share of the data in groups that samples hardly meet, less theirs"),
+    "missing_mass": Quantity("Missing mass", "", "share of the data in groups with hardly any samples, less theirs"),
     "shifted_mass": Quantity("Shifted mass", "", "share of samples on the wrong side of the data, at least"),
     "spread": Quantity("Spread", "", "how far apart samples lie, as a multiple of data rows"),
     "repeats": Quantity("Repeats", "", "share of samples with a twin among them"),
