@@ -317,10 +317,22 @@ def test_a_language_model_writes_words(tmp_path: Path, capsys: pytest.CaptureFix
 def test_an_encoder_of_a_part_of_the_latent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """InfoGAN's encoder infers its code: `encode` gives that, other data are measured by it, and nothing is rebuilt from it."""
     run, codes = tmp_path / "run", tmp_path / "codes.npy"
-    np.save(tmp_path / "other.npy", np.random.default_rng(0).normal(size=(300, 2)))
-    info = ["--objective", "InfoGAN", "--objective.code", "1", "--posterior", "Gaussian", "--posterior.network", "MLP"]
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).normal(size=(300, 2)))
+    np.save(tmp_path / "other.npy", np.random.default_rng(1).normal(size=(200, 2)))
+    info = [
+        "--data",
+        str(tmp_path / "own.npy"),
+        "--objective",
+        "InfoGAN",
+        "--objective.code",
+        "1",
+        "--posterior",
+        "Gaussian",
+        "--posterior.network",
+        "MLP",
+    ]
     assert main(["train", "gan-ring", *info, "--steps", "2", "--out", str(run), "--no-report"]) == 0
-    assert main(["encode", str(run), "--out", str(codes)]) == 0 and np.load(codes).shape == (2500, 1)
+    assert main(["encode", str(run), "--out", str(codes)]) == 0 and np.load(codes).shape == (30, 1)
     capsys.readouterr()
     other = ["--data", str(tmp_path / "other.npy"), "--draws", "100", "--json"]
     assert main(["evaluate", str(run), *other]) == 0

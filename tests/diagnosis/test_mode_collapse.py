@@ -206,6 +206,21 @@ def test_one_of_eight_modes_left_out_is_missing_mass() -> None:
     assert diagnose_samples(ring(1500), ring(1500, seed=1)).measures["missing_mass"].value == 0.0
 
 
+def test_the_error_of_missing_mass_is_that_of_repetitions() -> None:
+    """One of eight modes left out, and samples shifted so that groups at the edge are now missing and now not: within a factor of
+    two, or above, of what 12 repetitions vary by."""
+    for modes, off in ((7, 0.0), (8, 0.5)):
+        seen = [diagnose_samples(ring(400, modes, i, off), ring(400, seed=100 + i)).measures["missing_mass"] for i in range(12)]
+        values, errors = torch.tensor([measure[:2] for measure in seen]).T
+        assert 0.5 * values.std() < errors.mean() < 4 * values.std()
+
+
+def test_what_more_samples_cannot_tell_is_said() -> None:
+    """More than are compared would be needed."""
+    verdict, reason = verdict_on({"recall": Measure(0.682, 0.02, 0.8)}, 2500)
+    assert verdict == "too few" and reason.endswith("samples would tell, more than the 2,500 that are compared")
+
+
 def test_modes_shifted_by_less_than_half_their_width_are_not_missing() -> None:
     """Groups at the edge of a mode get half their share, which is no group left out."""
     shifted = diagnose_samples(ring(2500) + 0.02, ring(2500, seed=1))

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from uncollapse.diagnosis.critic_evidence import CriticEvidence
 from uncollapse.diagnosis.mode_coverage import KnownModes, ModeCoverage, mode_coverage
-from uncollapse.diagnosis.mode_verdict import LEAST, ModeCollapseThresholds, verdict_on
+from uncollapse.diagnosis.mode_verdict import LEAST, LOOKED, ModeCollapseThresholds, verdict_on
 from uncollapse.diagnosis.sample_evidence import Measure, sample_evidence
 from uncollapse.divergences.copying import copying
 from uncollapse.divergences.group_shares import GroupShares, group_shares, label_shares, shifted_mass
 
-LOOKED = 2500  # samples, and data rows, that are looked at: PacGAN's protocol
 GROUPS = 50  # known modes up to which they are the groups
 RARE = 1 / 3  # of its share, below which a group is missing; a shift by 0.4 of a mode's width halves that of its edges
+DRAWN_ANEW = 100  # times that the counts of groups are drawn for the standard error of missing mass
 SURE = 3.3  # standard errors beyond which a group's share is off: one in a thousand
 
 
@@ -129,7 +129,7 @@ def diagnose_samples(
         share = Measure(1 - float(finite.double().mean()), 0.0)
         words = f"{100 * share.value:.3g} % of the samples are not finite"
         return SampleDiagnosis("diverged", words, {"not_finite": share}, n, critic=critic)
-    generator = torch.Generator().manual_seed(seed)
+    generator = Generator().manual_seed(seed)
     of_fake, of_real = (torch.randperm(len(x), generator=generator)[:n] for x in (fake, real))
     fake, real = fake[of_fake.to(fake.device)], real[of_real.to(real.device)]
     features = [(x if modes is None else modes.features(x)).flatten(1) for x in (real, fake)]
@@ -142,7 +142,7 @@ def diagnose_samples(
     groups = _groups(real, fake, features, modes, seed)
     measures["misplaced_mass"] = Measure(groups.misplaced_mass, groups.standard_error, 0.0)
     few, many = _off_groups(groups, of_real, of_fake)
-    measures["missing_mass"] = _missing_mass(few, n)
+    measures["missing_mass"] = _missing_mass(groups, seed)
     measures |= {"shifted_mass": Measure(*shifted_mass(features[0], features[1], seed), 0.0), **(further or {})}
     if train is not None:
         copied = copying(fake, train, real)
@@ -152,11 +152,37 @@ def diagnose_samples(
     return SampleDiagnosis(verdict, reason, measures, n, known, few, many, critic)
 
 
-def _missing_mass(few: list[Group], n: int) -> Measure:
-    """How much more data than samples lie in groups that surely get too few, less than a third of their share."""
-    missed = [group for group in few if group.samples < RARE * group.data]
-    data, samples = (sum(getattr(group, name) for group in missed) for name in ("data", "samples"))
-    return Measure(data - samples, math.sqrt((data + samples) / n), 0.0)
+def _missing_mass(groups: GroupShares, seed: int) -> Measure:
+    """How much more data than samples lie in groups that surely get too few, less than a third of their share.
+
+    Its standard error is that over counts drawn anew from the shares that were seen, groups chosen anew by each.
+    """
+    real, fake = groups.real.double(), groups.fake.double()
+    generator = Generator().manual_seed(seed)
+    drawn = [_counts_anew(counts, generator) for counts in (real, fake)]
+    return Measure(float(_missed(real, fake)), float(_missed(*drawn).std()), 0.0)
+
+
+def _missed(real: Tensor, fake: Tensor) -> Tensor:
+    """The mass of data less that of samples over the groups that are missing: counts [..., K] of each to [...]."""
+    p, q, sure = _shares(real, fake)
+    return ((p - q) * (sure & (q < RARE * p))).sum(-1)
+
+
+def _counts_anew(counts: Tensor, generator: Generator) -> Tensor:
+    """Counts of as many rows, drawn by the shares of these [K]: [DRAWN_ANEW, K]."""
+    n, k = int(counts.sum()), len(counts)
+    chosen = torch.multinomial(counts, DRAWN_ANEW * n, replacement=True, generator=generator).view(DRAWN_ANEW, n)
+    rows = torch.arange(DRAWN_ANEW).unsqueeze(1) * k
+    return torch.bincount((rows + chosen).flatten(), minlength=DRAWN_ANEW * k).view(DRAWN_ANEW, k).double()
+
+
+def _shares(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The shares of groups of both samples, and whether they differ beyond chance: counts [..., K] to [..., K] each."""
+    n, m = real.sum(-1, keepdim=True), fake.sum(-1, keepdim=True)
+    p, q = real / n, fake / m
+    error = (p * (1 - p) / n + q * (1 - q) / m).sqrt().clamp_min(1e-12)
+    return p, q, (q - p).abs() > SURE * error
 
 
 def _high_quality(known: ModeCoverage, real: Tensor, modes: KnownModes) -> Measure:
@@ -174,10 +200,7 @@ def _groups(real: Tensor, fake: Tensor, features: list[Tensor], modes: KnownMode
 
 def _off_groups(groups: GroupShares, of_real: Tensor, of_fake: Tensor) -> tuple[list[Group], list[Group]]:
     """Groups with less than half their share of samples and groups with more than twice as much, beyond chance."""
-    n, m = len(groups.real_group), len(groups.fake_group)
-    p, q = groups.real.double() / n, groups.fake.double() / m
-    error = (p * (1 - p) / n + q * (1 - q) / m).sqrt().clamp_min(1e-12)
-    sure = (q - p).abs() > SURE * error
+    p, q, sure = _shares(groups.real.double(), groups.fake.double())
     few, many = sure & (q < 0.5 * p), sure & (q > 2 * p)
     order = (q - p).abs().argsort(descending=True).tolist()
     members = [

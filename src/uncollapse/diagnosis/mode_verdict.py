@@ -19,6 +19,7 @@ MEANINGS = {
 }
 """The verdicts on a generator, and what each means."""
 
+LOOKED = 2500  # samples, and data rows, that are compared: PacGAN's protocol
 LEAST = 20  # samples, and data rows, below which nothing is measured
 ENOUGH = 250  # below which none are called healthy: three tenths of the kinds may be missing without a trace
 
@@ -36,7 +37,7 @@ class ModeCollapseThresholds:
     recall: float = 0.85
     coverage: float = 0.85
     misplaced_mass: float = 0.25  # of the total variation distance that groups of rows show
-    missing_mass: float = 0.08  # of the data, in groups that get less than a third of their share of samples
+    missing_mass: float = 0.05  # of the data, in groups that get less than a third of their share of samples
     shifted_mass: float = 0.25  # of the same, along the line between the means
     spread: float = 0.8  # at least; at most its inverse
     near_pairs: float = 4.0
@@ -80,8 +81,8 @@ def verdict_on(
         >>> found = {"spread": Measure(0.3, 0.01, 1.0), "energy_coefficient": Measure(0.1, 0.01, 0.0)}
         >>> verdict_on(found, 500)
         ('collapsed', 'samples are spread 0.30 ± 0.01 times as widely as the data')
-        >>> verdict_on({"recall": Measure(0.7, 0.06, 0.8)}, 100)
-        ('too few', 'recall 0.87 ± 0.07 of what other real rows score, threshold 0.85: about 3,700 samples would tell')
+        >>> verdict_on({"recall": Measure(0.72, 0.06, 0.8)}, 100)
+        ('too few', 'recall 0.90 ± 0.07 of what other real rows score, threshold 0.85: about 910 samples would tell')
     """
     found = {name: _compared(name, measure, thresholds) for name, measure in evidence.items() if name in _WORDS}
     beyond = {name: finding for name, finding in found.items() if finding.state == "beyond"}
@@ -92,7 +93,7 @@ def verdict_on(
     open_ = [finding for finding in found.values() if finding.state == "open"]
     if open_:
         worst = max(open_, key=lambda finding: finding.enough)
-        return "too few", f"{worst.words}: about {_rounded(n * worst.enough):,} samples would tell"
+        return "too few", f"{worst.words}: {_would_tell(n * worst.enough)}"
     if n < ENOUGH:
         return "too few", f"{n} samples show no fault, at least {ENOUGH} are needed to say that they have none"
     return "healthy", _well(evidence, modes)
@@ -238,6 +239,12 @@ def _well(seen: dict[str, Measure], modes: ModeCoverage | None) -> str:
 def _in_modes(modes: ModeCoverage) -> str:
     words = f"{modes.modes} of {modes.known} modes, {100 * modes.high_quality:.0f} % of the samples in one, reverse KL "
     return f"{words}{modes.reverse_kl:.2f} nats (a perfect sampler: {modes.floor:.2f})"
+
+
+def _would_tell(n: float) -> str:
+    """How many samples would decide what is open."""
+    about = f"about {_rounded(n):,} samples would tell"
+    return about if n <= LOOKED else f"{about}, more than the {LOOKED:,} that are compared"
 
 
 def _rounded(n: float) -> int:

@@ -59,7 +59,9 @@ def shortfall(likelihood: Likelihood, rows: int) -> float:
     d, levels = likelihood.shape.numel(), likelihood.levels
     if isinstance(likelihood, Recurrent):
         return (likelihood.levels - 1) / (2 * rows)
-    if levels is None or isinstance(likelihood, DiscretizedLogistic):
+    if levels is None:
+        return (d + (d if _scale_of_each(likelihood) else 1)) / (2 * rows)
+    if isinstance(likelihood, DiscretizedLogistic):
         return 2 * d / (2 * rows)
     return d * (levels - 1) / (2 * rows)
 
@@ -69,9 +71,13 @@ def location_and_scale(likelihood: Likelihood, rows: Tensor) -> tuple[Tensor, Te
     x = rows.flatten(1).double()
     mean, variance = x.mean(0), x.var(0, correction=0)
     pooled = variance.mean().clamp_min(1e-12)
-    sigma = getattr(likelihood, "sigma", None)
-    each = sigma is not None and sigma(rows.new_zeros(likelihood.shape)).dim() > 0
-    return mean, (variance.clamp_min(LEAST * pooled) if each else pooled).sqrt()
+    return mean, (variance.clamp_min(LEAST * pooled) if _scale_of_each(likelihood) else pooled).sqrt()
+
+
+def _scale_of_each(likelihood: Likelihood) -> bool:
+    """Whether each dimension of real data has a standard deviation of its own."""
+    sigma, like = getattr(likelihood, "sigma", None), next(likelihood.parameters(), torch.zeros(()))
+    return sigma is not None and sigma(like.new_zeros(likelihood.shape)).dim() > 0
 
 
 def _normal(likelihood: Likelihood, rows: Tensor) -> LogProb:

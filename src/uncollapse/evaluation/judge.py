@@ -13,8 +13,8 @@ from uncollapse.data import files
 from uncollapse.data.common_units import in_common_units
 from uncollapse.data.rows import Rows, read_rows, rows_of
 from uncollapse.diagnosis import Measure, ModeCollapseThresholds, SampleDiagnosis, diagnose_samples
-from uncollapse.diagnosis.mode_collapse import LOOKED, Group
-from uncollapse.diagnosis.mode_verdict import LEAST
+from uncollapse.diagnosis.mode_collapse import Group
+from uncollapse.diagnosis.mode_verdict import LEAST, LOOKED
 from uncollapse.diagnosis.sample_evidence import INSIDE
 from uncollapse.divergences.copying import Copying, copying
 from uncollapse.divergences.two_sample_tests import classifier_test

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from torch import Size
 
 from uncollapse.data.rows import Rows
-from uncollapse.diagnosis.mode_collapse import LOOKED, Group
+from uncollapse.diagnosis.mode_collapse import Group
+from uncollapse.diagnosis.mode_verdict import LOOKED
 from uncollapse.evaluation.judge import JudgedSamples
 from uncollapse.evaluation.numbers import measures, number
 from uncollapse.report.images import kind
