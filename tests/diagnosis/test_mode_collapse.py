@@ -207,7 +207,7 @@ def test_one_of_eight_modes_left_out_is_missing_mass() -> None:
 
 
 def test_the_error_of_missing_mass_is_that_of_repetitions() -> None:
-    """One of eight modes left out, and samples shifted so that groups at the edge are now missing and now not: within a factor of
+    """One of eight modes left out, and samples shifted so that groups at the edge are missing now and then: within a factor of
     two, or above, of what 12 repetitions vary by."""
     for modes, off in ((7, 0.0), (8, 0.5)):
         seen = [diagnose_samples(ring(400, modes, i, off), ring(400, seed=100 + i)).measures["missing_mass"] for i in range(12)]
