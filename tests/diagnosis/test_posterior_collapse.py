@@ -286,3 +286,18 @@ def test_what_was_put_together_in_python_is_told_what_to_try() -> None:
     q = posteriors.Gaussian(2, SHAPE, lambda i, o: nn.Linear(6, 4))  # type: ignore[arg-type]
     seen = diagnose(VAE(Normal(2), Bernoulli(2, SHAPE, function(lambda z: z.new_zeros(*z.shape[:-1], 6))), q), bits())
     assert seen.verdict == "collapsed" and any("--posterior.network MLP" in remedy for remedy in seen.remedies)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_rows_that_are_wrong_are_no_fault_of_the_model(train: bool) -> None:
+    """NaN among them, another shape, or one row: refused, and never called a broken model."""
+    model = VAE(Normal(3), Bernoulli(3, SHAPE, Bias), posteriors.Gaussian(3, SHAPE, Bias))
+    holed = bits().index_fill(0, torch.tensor([1, 5]), math.nan)
+    for rows, words in (
+        (holed, "NaN or infinity in 2 of 400"),
+        (bits()[:, :4], r"shape \(6,\), came \(4,\)"),
+        (bits(1), "at least 2"),
+    ):
+        x, fitted = (bits(), rows) if train else (rows, None)
+        with pytest.raises(ValueError, match=words):
+            diagnose(model, x, fitted)

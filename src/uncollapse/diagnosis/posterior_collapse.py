@@ -98,7 +98,8 @@ def diagnose(
         recipe: What the proposed commands train: the name of a recipe, or the path of a run's config.yaml.
 
     Raises:
-        ValueError: If there are fewer than two observations.
+        ValueError: If there are fewer than two observations or training rows, or their shape is not that of the model's, or a
+            number is not finite.
 
     References:
         Hoffman and Johnson (2016), ELBO surgery (the split of the divergence); active units: Burda et al. (2016), section 5.1;
@@ -112,10 +113,24 @@ def diagnose(
         >>> diagnose(vae, torch.ones(50, 4)).verdict
         'collapsed'
     """
-    if len(x) < 2:
-        raise ValueError(f"expected at least 2 observations to diagnose, came {len(x)}; a few hundred give a steady verdict")
+    x = _admitted(model, x, "observations")
+    if train is not None and not isinstance(train, Reference):
+        train = _admitted(model, train, "training rows")
     with evaluating(model):
-        seen = measure(model, torch.as_tensor(x).to(model.like), train, thresholds.active)
+        seen = measure(model, x, train, thresholds.active)
     verdict, reason = judge(seen, thresholds)
     cures = posterior_remedies(model, verdict, misses_codes(seen.prior_gap, seen.prior_gap_standard_error))
     return Diagnosis(**vars(seen), verdict=verdict, reason=reason, remedies=commands(cures, recipe))
+
+
+def _admitted(model: VAE, x: Any, name: str) -> Tensor:
+    """Rows as the model takes them; what is wrong with them is no fault of the model."""
+    x, shape = torch.as_tensor(x).to(model.like), model.likelihood.shape
+    if len(x) < 2:
+        raise ValueError(f"expected at least 2 {name} to diagnose, came {len(x)}; a few hundred give a steady verdict")
+    if x.shape[1:] != shape:
+        raise ValueError(f"expected {name} of shape {tuple(shape)}, came {tuple(x.shape[1:])}; write [N, *shape]")
+    finite = x.flatten(1).isfinite().all(1)
+    if not finite.all():
+        raise ValueError(f"expected finite {name}, came NaN or infinity in {int((~finite).sum())} of {len(x)}; drop these")
+    return x
