@@ -241,3 +241,25 @@ def test_shares_of_modes_are_uneven_beyond_chance_alone(chances: float, verdict:
     known = mode_coverage(ring(1000), RING)
     told = known.floor + 0.1 + chances * known.deviation
     assert verdict_on({"energy_coefficient": Measure(0.0, 0.0, 0.0)}, 1000, modes=known._replace(reverse_kl=told))[0] == verdict
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e-20, 1e-13, 1e20, 1e150, 1e300])
+@pytest.mark.parametrize("dimensions", [3, 20])
+def test_a_verdict_does_not_know_the_unit(unit: float, dimensions: int) -> None:
+    """Amperes or picoamperes: no square of a number overflows or vanishes, and nothing is compared with a number of its own."""
+    real, fake = torch.randn(2, 400, dimensions, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    for samples in (fake, 0.05 * fake, fake + 9):
+        found, other = diagnose_samples(samples, real), diagnose_samples(unit * samples, unit * real)
+        assert other.verdict == found.verdict and other.reason == found.reason
+
+
+@pytest.mark.parametrize("far", [1e4, 1e6, 1e12, 1e200])
+@pytest.mark.parametrize("dimensions", [1, 5, 20])
+def test_one_far_row_decides_nothing(far: float, dimensions: int) -> None:
+    """A row of the data, or a sample, however far out: good samples stay good, and their spread is that of the others."""
+    x = torch.randn(2, 500, dimensions, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    for which in (0, 1):
+        real, fake = x.index_put((torch.tensor(which), torch.tensor(0), torch.tensor(0)), torch.tensor(far).double())
+        found = diagnose_samples(fake, real)
+        assert found.verdict in ("healthy", "too few"), found.reason
+        assert found.measures["spread"].value == pytest.approx(1.0, abs=0.1)

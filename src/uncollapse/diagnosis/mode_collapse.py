@@ -14,6 +14,7 @@ from uncollapse.diagnosis.mode_verdict import LEAST, LOOKED, ModeCollapseThresho
 from uncollapse.diagnosis.sample_evidence import Measure, sample_evidence
 from uncollapse.divergences.copying import copying
 from uncollapse.divergences.group_shares import GroupShares, group_shares, label_shares, shifted_mass
+from uncollapse.divergences.sample_distances import extent, in_extents
 
 GROUPS = 50  # known modes up to which they are the groups
 RARE = 1 / 3  # of its share, below which a group is missing; a shift by 0.4 of a mode's width halves that of its edges
@@ -132,13 +133,13 @@ def diagnose_samples(
     generator = Generator().manual_seed(seed)
     of_fake, of_real = (torch.randperm(len(x), generator=generator)[:n] for x in (fake, real))
     fake, real = fake[of_fake.to(fake.device)], real[of_real.to(real.device)]
-    features = [(x if modes is None else modes.features(x)).flatten(1) for x in (real, fake)]
+    features = _in_extents(*((x if modes is None else modes.features(x)).flatten(1) for x in (real, fake)))
     measures, known = sample_evidence(*features), None
     if modes is not None:
         known = mode_coverage(fake, modes)
         measures = {"high_quality": _high_quality(known, real, modes), **measures}
         if features[0].shape != real.flatten(1).shape:
-            measures["plain_coverage"] = sample_evidence(real, fake)["coverage"]
+            measures["plain_coverage"] = sample_evidence(*_in_extents(real.flatten(1), fake.flatten(1)))["coverage"]
     groups = _groups(real, fake, features, modes, seed)
     measures["misplaced_mass"] = Measure(groups.misplaced_mass, groups.standard_error, 0.0)
     few, many = _off_groups(groups, of_real, of_fake)
@@ -150,6 +151,11 @@ def diagnose_samples(
     deciding = {name: measure for name, measure in measures.items() if known is None or name != "precision"}
     verdict, reason = verdict_on(deciding, n, thresholds, known)
     return SampleDiagnosis(verdict, reason, measures, n, known, few, many, critic)
+
+
+def _in_extents(real: Tensor, fake: Tensor) -> list[Tensor]:
+    size = extent(real)
+    return [in_extents(x, size) for x in (real, fake)]
 
 
 def _missing_mass(groups: GroupShares, seed: int) -> Measure:
