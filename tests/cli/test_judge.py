@@ -290,6 +290,7 @@ def odd_files(out: Path) -> None:
     holed[7, 1] = np.nan
     arrays = {
         "one": x[:1],
+        "alike": x[:1].repeat(60, 0),
         "none": x[:0],
         "holed": holed,
         "wide": np.c_[x, x],
@@ -343,6 +344,8 @@ REFUSED = [
     ("colour", "small", "in colour .* in grey .* convert"),
     ("cut", "small", "broken image"),
     ("split", "small", "got the splits test; name one"),
+    ("ring.npy:x", "ring.npy", "write .*ring.npy: only .npz"),
+    ("ring.npy", "alike.npy", "expected reals that differ .* 60 times"),
 ]
 
 
@@ -365,6 +368,9 @@ def test_options_are_refused_in_one_line(files: Path, tmp_path: Path, capsys: py
     refused([*both, "--features", "clip"], "pixels, digits, inception", capsys)
     refused([*both, "--features", "gone.npz"], "there is no file", capsys)
     refused([*both, "--out", str(tmp_path)], "html", capsys)
+    refused([*both, "--out", ""], "--out page.html", capsys)
+    refused([*both, "--seed", "-1"], "a seed from 0 to 4294967295", capsys)
+    refused(["", *both[1:]], "an empty name", capsys)
     refused([*both, "--out", str(tmp_path / "a.txt")], "a.html", capsys)
     refused([str(files / "good.npy"), "--against", str(files / "real.npy"), "--standardize"], "table", capsys)
 
@@ -388,3 +394,28 @@ def test_other_whole_numbers_beside_bytes_are_bytes(files: Path, tmp_path: Path)
     samples = {"fakes": read_rows(tmp_path / "long.npy"), "reals": read_rows(files / "real.npy")}
     judged = judged_samples(samples)
     assert judged.fakes.scale == judged.reals.scale == 1 / 255 and judged.diagnosis.verdict == "dropping modes"
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-20, 1e200])
+def test_copies_are_found_in_any_unit(unit: float) -> None:
+    x = np.random.default_rng(0).normal(size=(3, 300, 20)) * unit
+    assert uc.judge(x[0], x[1], train=x[2]).verdict == "healthy"
+    assert uc.judge(x[2], x[1], train=x[2]).verdict == "copies the data"
+
+
+def test_equal_rows_are_noted(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fakes that are the reals; whole numbers beside fakes that are none; and nothing where there is nothing to say."""
+    g = np.random.default_rng(0)
+    whole = {"real": g.integers(10, size=(400, 2)), "good": g.integers(10, size=(400, 2))}
+    for name, x in (whole | {"near": whole["good"] + 1e-3 * g.normal(size=(400, 2))}).items():
+        np.save(tmp_path / f"{name}.npy", x)
+
+    def notes(fakes: Path, reals: Path) -> str:
+        capsys.readouterr()
+        assert main(["judge", str(fakes), "--against", str(reals), "--json"]) == 0
+        return capsys.readouterr().err
+
+    assert "100 % of the fakes are rows of the reals" in notes(files / "real.npy", files / "real")
+    assert "round the fakes" in notes(tmp_path / "near.npy", tmp_path / "real.npy")
+    for fakes, reals in ((tmp_path / "good.npy", tmp_path / "real.npy"), (files / "good.npy", files / "real.npy")):
+        assert "note" not in notes(fakes, reals)

@@ -128,6 +128,8 @@ def read_rows(name: str | Path, finite: bool = True) -> Rows:
         (179, (1, 8, 8))
     """
     whole = str(name)
+    if not whole:
+        raise ValueError(f"expected {', '.join(READ[:-1])} or {READ[-1]}, got an empty name; write . for this folder")
     base, _, part = (whole, "", "") if Path(whole).expanduser().exists() else whole.rpartition(":")
     base, part = (base, part) if base else (whole, "")
     path = Path(base).expanduser()
@@ -139,12 +141,13 @@ def read_rows(name: str | Path, finite: bool = True) -> Rows:
     ending = path.suffix.lower()
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {whole}: check the path")
-    if ending in (".npy", ".npz"):
+    if ending == ".npz" or (ending == ".npy" and not part):
         return rows_of(files.array(path, part or None), whole, finite)
     if ending in (".csv", ".parquet") and not part:
         values, columns = tables.table(path, finite)
         return Rows(admission.admitted(values, whole, finite=finite), whole, columns, is_table=True)
-    raise ValueError(f"expected {', '.join(READ[:-1])} or {READ[-1]}, got {whole}; convert it first")
+    mended = f"write {base}: only .npz files hold arrays by name" if part else "convert it first"
+    raise ValueError(f"expected {', '.join(READ[:-1])} or {READ[-1]}, got {whole}; {mended}")
 
 
 def _named(name: str, split: str) -> Rows:

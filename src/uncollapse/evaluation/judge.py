@@ -1,5 +1,6 @@
 """Anyone's samples beside data: the verdict, and every measure with its standard error."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
@@ -17,11 +18,13 @@ from uncollapse.diagnosis.mode_collapse import Group
 from uncollapse.diagnosis.mode_verdict import LEAST, LOOKED
 from uncollapse.diagnosis.sample_evidence import INSIDE
 from uncollapse.divergences.copying import Copying, copying
+from uncollapse.divergences.sample_distances import extent, in_extents
 from uncollapse.divergences.two_sample_tests import classifier_test
 from uncollapse.evaluation.extractors import extractor_of
 from uncollapse.evaluation.features import Extractor, Pixels
 
 TESTED = 1000  # samples, and data rows, that the classifier sees
+SEEDS = 2**32  # that scikit-learn's generators take
 NUMBERS = 2**27  # numbers of a sample that are compared, which bounds the memory
 _BLOCK = 2**24  # numbers that are read at a time
 _UNITS = 30  # how many times as widely as another column one may be spread without a word
@@ -157,6 +160,8 @@ def judged_samples(
         >>> found.diagnosis.verdict, found.size("spread"), found.standardized
         ('healthy', 600, False)
     """
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"expected a seed from 0 to {SEEDS - 1}, got {seed}; any such number serves")
     for name, rows in samples.items():
         if len(rows) < 2:
             raise ValueError(f"expected at least 2 rows in {name} ({rows.where}), got 1; a few hundred tell something")
@@ -196,15 +201,23 @@ def _measured(
 ) -> tuple[_Evidence, list[str]]:
     """The diagnosis of finite samples, and what is to be said of their training rows."""
     fake, real = (torch.cat(list(space.blocks(name, rows))) for name, rows in chosen._asdict().items())
-    test = classifier_test(fake[:TESTED], real[:TESTED], seed=seed)
+    names = [*chosen._fields, *(["train"] if n_train is not None else [])]
+    narrow = any(space.read(name, torch.zeros(1, dtype=torch.long)).dtype == torch.float32 for name in names)
+    size, keys = extent(real), [_keys(x, narrow) for x in (fake, real)]
+    if bool((real == real[0]).all()):
+        raise ValueError(
+            f"expected reals that differ ({space.name}), got one and the same {len(real)} times; look at them first"
+        )
+    near_fake, near_real = (in_extents(x[:TESTED], size) for x in (fake, real))
+    test = classifier_test(near_fake, near_real, seed=seed)
     copied: Copying | None = None
-    notes: list[str] = []
+    notes = _doubts(*keys)
     further = {"classifier_accuracy": Measure(test.accuracy, 0.5 / test.n_test**0.5, 0.5)}
     if n_train is not None:
-        trained = _Trained(space.blocks("train", torch.arange(n_train)), real)
-        copied = copying(fake[:TESTED], trained, real[:TESTED])
+        trained = _Trained(space.blocks("train", torch.arange(n_train)), set(keys[1]), narrow, size)
+        copied = copying(near_fake, trained, near_real)
         if trained.share > KNOWN:
-            copied, notes = None, [_KNOWN_REALS.format(100 * trained.share)]
+            copied, notes = None, [*notes, _KNOWN_REALS.format(100 * trained.share)]
     if copied is not None:
         further["copies"] = Measure(copied.share, copied.standard_error, 0.0)
         sample, row = copied.pairs.cpu().unbind(1)
@@ -226,13 +239,13 @@ _KNOWN_REALS = (
 class _Trained:
     """Training rows in blocks; once passed through, which share of the real rows stands among them."""
 
-    def __init__(self, blocks: Iterator[Tensor], real: Tensor):
-        self.blocks, self.known, self.seen = blocks, set(_keys(real)), set[int]()
+    def __init__(self, blocks: Iterator[Tensor], known: set[int], narrow: bool, size: float):
+        self.blocks, self.known, self.narrow, self.size, self.seen = blocks, known, narrow, size, set[int]()
 
     def __iter__(self) -> Iterator[Tensor]:
         for block in self.blocks:
-            self.seen |= self.known & set(_keys(block))
-            yield block
+            self.seen |= self.known & set(_keys(block, self.narrow))
+            yield in_extents(block, self.size)
 
     @property
     def share(self) -> float:
@@ -240,8 +253,33 @@ class _Trained:
         return len(self.seen) / len(self.known)
 
 
-def _keys(x: Tensor) -> list[int]:
-    return [hash(row.tobytes()) for row in x.float().cpu().numpy()]
+def _keys(x: Tensor, narrow: bool) -> list[int]:
+    """What equal rows have in common; of numbers to float32 where some of them are no more."""
+    return [hash(row.tobytes()) for row in ((x.float() if narrow else x.double()) + 0.0).cpu().numpy()]
+
+
+REPEATED = 0.1  # share of the rows beyond which equal ones are worth a word
+
+_EQUAL = "{:.0f} % of the fakes are rows of the reals, number for number: a second copy of the reals, or were these trained on?"
+_ROUNDED = (
+    "{:.0f} % of the reals equal another of them, and {:.0f} % of the fakes: if the data are rounded or whole numbers, round "
+    "the fakes so; if rows stand there several times, keep each once"
+)
+
+
+def _doubts(fake: list[int], real: list[int]) -> list[str]:
+    """What equal rows say: fakes that are rows of the reals, and reals that stand there several times unlike the fakes."""
+    of_fakes, of_reals = (_repeated(keys) for keys in (fake, real))
+    known = set(real)
+    equal = sum(key in known for key in fake) / len(fake)
+    notes = [_EQUAL.format(100 * equal)] if equal > REPEATED + of_reals else []
+    return notes + ([_ROUNDED.format(100 * of_reals, 100 * of_fakes)] if of_reals > REPEATED + of_fakes else [])
+
+
+def _repeated(keys: list[int]) -> float:
+    """The share of rows that equal another one."""
+    counts = Counter(keys)
+    return sum(count for count in counts.values() if count > 1) / len(keys)
 
 
 def _chosen(fakes: Rows, reals: Rows, space: "_Space", seed: int) -> _Chosen:
