@@ -401,6 +401,8 @@ def test_copies_are_found_in_any_unit(unit: float) -> None:
     x = np.random.default_rng(0).normal(size=(3, 300, 20)) * unit
     assert uc.judge(x[0], x[1], train=x[2]).verdict == "healthy"
     assert uc.judge(x[2], x[1], train=x[2]).verdict == "copies the data"
+    copied, real = torch.as_tensor(x[2]), torch.as_tensor(x[1])
+    assert uc.diagnosis.diagnose_samples(copied, real, train=copied).verdict == "copies the data"
 
 
 def test_equal_rows_are_noted(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

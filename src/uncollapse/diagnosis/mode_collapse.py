@@ -146,16 +146,17 @@ def diagnose_samples(
     measures["missing_mass"] = _missing_mass(groups, seed)
     measures |= {"shifted_mass": Measure(*shifted_mass(features[0], features[1], seed), 0.0), **(further or {})}
     if train is not None:
-        copied = copying(fake, train, real)
+        data, samples, trained = _in_extents(*(x.flatten(1) for x in (real, fake, train)))
+        copied = copying(samples, trained, data)
         measures["copies"] = Measure(copied.share, copied.standard_error, 0.0)
     deciding = {name: measure for name, measure in measures.items() if known is None or name != "precision"}
     verdict, reason = verdict_on(deciding, n, thresholds, known)
     return SampleDiagnosis(verdict, reason, measures, n, known, few, many, critic)
 
 
-def _in_extents(real: Tensor, fake: Tensor) -> list[Tensor]:
+def _in_extents(real: Tensor, *others: Tensor) -> list[Tensor]:
     size = extent(real)
-    return [in_extents(x, size) for x in (real, fake)]
+    return [in_extents(x, size) for x in (real, *others)]
 
 
 def _missing_mass(groups: GroupShares, seed: int) -> Measure:
