@@ -80,6 +80,7 @@ def test_rows_too_few_to_split_stay_whole(tmp_path, n, binarize):
         ({"train": np.array([1j, 2, 3])}, "expected numbers .* came complex128"),
         ({"train": [[1, 2], [3]]}, "came rows of several lengths"),
         ({"train": np.array([[0.0], [np.nan], [1.0]])}, "came NaN or infinity in row 1"),
+        ({"train": np.array([[0.0], [1e200], [1.0]])}, r"expected numbers up to 3.4e38 .*, came 1e\+200 in row 1: rescale"),
         ({"train": np.eye(5), "test": np.eye(4)}, r"expected observations of one shape .* train \(5,\), test \(4,\)"),
         (
             {"train": np.full((5, 2), 9, np.uint8), "test": np.ones((5, 2))},

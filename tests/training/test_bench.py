@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from uncollapse.report.rows import markdown
+from uncollapse.training import CheckpointError
 from uncollapse.training.bench import EACH, Bench, Table, carry_out, results
+from uncollapse.training.documents import RECORD
 from uncollapse.training.recipe import Recipe
 
 QUICK = ["--steps", "30", "--training.validate_every", "30", "--posterior.network.hidden", "[8]"]
@@ -79,10 +81,20 @@ def test_a_row_of_an_earlier_version_stands(out: Path, tmp_path: Path) -> None:
     """What it was not asked for then is what is not asked for now."""
     shutil.copytree(out / "b", tmp_path / "b")
     row = tmp_path / "b/baseline/row.json"
+    (row.parent / RECORD).unlink()
     told = json.loads(row.read_text())
     told["asked"] = {name: value for name, value in told["asked"].items() if name not in ("draws", "features")}
     row.write_text(json.dumps(told))
     assert [row for _, row, _ in carry_out(SMALL, tmp_path, QUICK, examples=20, tables=["b"])] == ["baseline"]
+
+
+@pytest.mark.parametrize("name", ["row.json", EACH])
+def test_an_altered_row_is_refused(name: str, out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out / "a", tmp_path / "a")
+    file = tmp_path / "a/free" / name
+    file.write_bytes(file.read_bytes().replace(b"1", b"2"))
+    with pytest.raises(CheckpointError, match=f"{name} was altered since it was written; .* or take .* away to do it again"):
+        results(SMALL, tmp_path)
 
 
 def test_rows_that_were_asked_for_otherwise_are_refused(out: Path) -> None:

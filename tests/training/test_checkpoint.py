@@ -3,6 +3,7 @@
 import errno
 import json
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from uncollapse.training import CheckpointError, Fitted, checkpoint, load
 from uncollapse.training.checkpoint import replacing, steadily, verify
+from uncollapse.training.kept import left
 from uncollapse.vae import VAE
 
 
@@ -114,6 +116,22 @@ def test_no_staging_folder_is_left_by_any_error(error: type[BaseException], tmp_
 def test_a_first_checkpoint_that_cannot_be_written_promises_none(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is none yet"), replacing(tmp_path / "last"):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_checkpoint_that_is_gone_or_damaged_is_not_said_to_stand(tmp_path: Path) -> None:
+    last = tmp_path / "last"
+    for said in ("the one that was there is damaged", "the checkpoint that was there is gone"):
+        with replacing(last) as staging:
+            checkpoint.write_state(staging, {}, {"step": 1})
+        with pytest.raises(CheckpointError, match=said), replacing(last):
+            shutil.rmtree(last) if "gone" in said else flip(last / "state.json")
+            raise OSError(errno.ENOENT, "No such file or directory")
+    assert left(tmp_path) == "there is no checkpoint yet."
+    with replacing(last) as staging:
+        checkpoint.write_state(staging, {}, {"step": 1})
+    assert left(tmp_path) == f"the checkpoint of step 1 in {tmp_path} is whole."
+    flip(last / "state.json")
+    assert left(tmp_path) == f"the last checkpoint in {tmp_path} is damaged."
 
 
 def test_a_flipped_bit_of_the_state_is_refused_or_harmless(tmp_path: Path) -> None:

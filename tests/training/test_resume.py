@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from uncollapse.data import Data, from_arrays, load
 from uncollapse.distributions import Location
 from uncollapse.training import CheckpointError, Fitted, Training, fit
 from uncollapse.training.kept import keep
+from uncollapse.training.log import Log
 from uncollapse.training.update import fused
 from uncollapse.vae import ELBO, Amortized, LogLikelihood, MaximumLikelihood
 
@@ -47,6 +49,7 @@ def same_run(a: Path, b: Path) -> None:
         assert all(torch.equal(one[key], other[key]) for key in one)
     lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (a, b)]
     assert [{**line, "seconds": 0} for line in lines[0]] == [{**line, "seconds": 0} for line in lines[1]]
+    assert [list(line) for line in lines[0]] == [list(line) for line in lines[1]]
 
 
 @pytest.mark.parametrize("step", [3, 12, 20, 33, 59])
@@ -141,6 +144,27 @@ def test_a_resume_that_finds_nothing_better_takes_the_best_with_its_mixture(
     keep(fitted.model, best, {}, {"step": 20})
     again = run(tmp_path / "run", steps=20, resume=True)
     assert again.model.aggregate is not None
+
+
+def test_a_kill_between_the_first_two_files_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(resume: bool) -> torch.Tensor:
+        procedure = MaximumLikelihood(LogLikelihood(Location(2)))
+        data = from_arrays(torch.arange(400.0).reshape(200, 2))
+        settings = Training(steps=4, batch_size=32)
+        return fit(procedure, data, settings, out=tmp_path, resume=resume, documents={"config.yaml": "a: 1"}).model.theta
+
+    def killed(self: Log) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Log, "begin", killed)
+        trained(resume=False)
+    (tmp_path / "checkpoints/documents.json").unlink()
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["config.yaml"]
+    theta = trained(resume=True)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) > 0
+    shutil.rmtree(tmp_path)
+    assert torch.equal(theta, trained(resume=False))
 
 
 def test_a_model_that_is_no_vae_is_resumed(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def _check_out(out: Path | None) -> None:
     if out.is_dir():
         raise IsADirectoryError(f"expected a page to write, got the folder {out}; write --out {out / 'page.html'}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(out if out.exists() else out.parent, os.W_OK):
+    if not all(os.access(place, os.W_OK) for place in (out, out.parent) if place.exists()):
         raise PermissionError(f"expected a place to write a page to, got {out}; write --out with another folder")
 
 

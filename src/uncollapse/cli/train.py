@@ -18,6 +18,8 @@ from uncollapse.report import write_model_card, write_report
 from uncollapse.training import Fitted, Recipe
 from uncollapse.training import train as carry_out
 from uncollapse.training.checkpoint import write
+from uncollapse.training.kept import left
+from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import plain
 from uncollapse.training.recipe import parser
 from uncollapse.training.run import load_data, new_folder, read_config, read_summary
@@ -50,7 +52,7 @@ def _recipe(options: Namespace) -> tuple[Recipe, Path]:
         return recipe, options.out or new_folder(recipe.name)
     out = options.out or Path("runs") / Path(name).stem
     begun = out if options.seeds == 1 else _first_seed(out)
-    read_config(begun)
+    read_config(begun, resuming=True)
     return Recipe.read(str(begun / "config.yaml"), options.parts), out
 
 
@@ -62,11 +64,16 @@ def _discard(out: Path, options: Namespace) -> None:
 
 
 def _once(recipe: Recipe, out: Path, options: Namespace, resume: bool) -> tuple[int, dict[str, Any]]:
-    """One training, its report, and what to say of it."""
+    """One training, its report, and what to say of it; nothing else writes to its folder meanwhile."""
+    with sole_writer(out):
+        return _carried_out(recipe, out, options, resume)
+
+
+def _carried_out(recipe: Recipe, out: Path, options: Namespace, resume: bool) -> tuple[int, dict[str, Any]]:
     with Progress(console, recipe.training.steps, recipe.name) as progress:
         fitted, summary = carry_out(recipe, out, resume, [progress])
     if fitted.signal is not None:
-        saved = "all saved" if fitted.saved else "not saved, a number was not finite: the last good checkpoint stands"
+        saved = "all saved" if fitted.saved else f"not saved, a number was not finite: {left(out / 'checkpoints').rstrip('.')}"
         again = f"--seeds {options.seeds} --resume --out {shlex.quote(str(options.out or out.parent))}"
         if options.seeds == 1:
             again = f"--resume --out {shlex.quote(str(out))}"

@@ -133,7 +133,15 @@ def _check_finite(values: np.ndarray, where: str) -> None:
     if values.dtype.kind != "f":
         return
     for start, chunk in _chunks(values):
-        good = np.isfinite(chunk).reshape(len(chunk), -1).all(1)
+        with np.errstate(over="ignore"):
+            good = np.isfinite(chunk.astype(np.float32)).reshape(len(chunk), -1).all(1)
         if not good.all():
-            row = start + int(np.argmin(good))
-            raise ValueError(f"expected finite numbers in {where}, came NaN or infinity in row {row}: remove or fill that row")
+            row = int(np.argmin(good))
+            if np.isfinite(chunk[row]).all():
+                raise ValueError(
+                    f"expected numbers up to 3.4e38 in {where}, came {np.abs(chunk[row]).max():.3g} in row {start + row}: "
+                    "rescale the data, they are kept in single precision"
+                )
+            raise ValueError(
+                f"expected finite numbers in {where}, came NaN or infinity in row {start + row}: remove or fill that row"
+            )

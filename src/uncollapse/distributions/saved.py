@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from uncollapse.atomic_write import atomic_write
 from uncollapse.parts import Part, build
 
 FORMAT = 2
@@ -34,7 +35,11 @@ class Saved(nn.Module):
         return {**self.sizes(), **{name: None if part is None else part.configuration() for name, part in held.items()}}
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write model.json and model.safetensors into a directory, each whole or not at all."""
+        """Write model.json and model.safetensors into a directory, each whole or not at all.
+
+        Raises:
+            OSError: If they cannot be written.
+        """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         weights = save({k: v.contiguous() for k, v in self.state_dict().items()})
@@ -45,9 +50,8 @@ class Saved(nn.Module):
             **self.configuration(),
         }
         for name, content in (("model.safetensors", weights), ("model.json", json.dumps(document, indent=2).encode())):
-            staged = directory / f".{name}.new"
-            staged.write_bytes(content)
-            staged.replace(directory / name)
+            with atomic_write(directory / name) as stream:
+                stream.write(content)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> Self:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import uncollapse
+from uncollapse.atomic_write import write_text
 from uncollapse.report import comparisons, pictures
 from uncollapse.report.curves import Rows
 from uncollapse.report.figures import on, steady
@@ -59,7 +60,7 @@ def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found
         version=uncollapse.__version__,
     )
     page = out / "report.html"
-    page.write_text(text, encoding="utf-8")
+    write_text(page, text)
     return page
 
 

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from uncollapse.atomic_write import write_text
 from uncollapse.evaluation.numbers import FAR_FROM_PRIOR, Number, Summary, facts, far_from_prior, meaning, measures
 
 CARD = """\
@@ -90,7 +91,7 @@ def write_model_card(run: Path, summary: Summary, config: dict[str, Any] | str) 
         config=_yaml(config).strip(),
         limits="\n".join(f"- {limit}" for limit in _limits(summary)),
     )
-    (run / "README.md").write_text(text, encoding="utf-8")
+    write_text(run / "README.md", text)
 
 
 def table(numbers: list[Number], heads: tuple[str, str, str, str]) -> str:

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Size, Tensor
 
+from uncollapse.atomic_write import atomic_write
 from uncollapse.data.text import sentences
 
 ENDINGS = (".png", ".npz", ".npy", ".txt")
@@ -62,7 +64,7 @@ def image_grid(x: Tensor, columns: int | None = None) -> np.ndarray:
 
 
 def save_samples(path: str | Path, x: Tensor, columns: int | None = None, words: Sequence[str] | None = None) -> None:
-    """Write observations [N, *shape] to a file, by its ending.
+    """Write observations [N, *shape] to a file, by its ending, whole or not at all.
 
     ``.png``: a grid of images, a scatter plot of points in the plane, or line plots of other vectors; ``.npy`` and ``.npz``
     (named ``samples``): the numbers; ``.txt``: a line an observation, its numbers in row-major order, or its words.
@@ -75,6 +77,7 @@ def save_samples(path: str | Path, x: Tensor, columns: int | None = None, words:
 
     Raises:
         ValueError: If the ending is none of these.
+        OSError: If the file cannot be written; what was there before stays then.
 
     Example:
         >>> import tempfile
@@ -89,28 +92,28 @@ def save_samples(path: str | Path, x: Tensor, columns: int | None = None, words:
             f"expected a file that ends in {', '.join(ENDINGS)}, came {path.name!r}; write samples.png or samples.npz"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    match path.suffix.lower():
-        case ".npy":
-            np.save(path, values.numpy())
-        case ".npz":
-            np.savez_compressed(path, samples=values.numpy())
-        case ".txt":
-            if words is not None:
-                path.write_text("".join(f"{line}\n" for line in sentences(values.flatten(0, -2), words)), encoding="utf-8")
-                return
-            np.savetxt(path, values.reshape(len(values), -1).numpy(), fmt="%.7g")
-        case _:
-            _save_png(path, values, columns)
+    with atomic_write(path) as stream:
+        match path.suffix.lower():
+            case ".npy":
+                np.save(stream, values.numpy())
+            case ".npz":
+                np.savez_compressed(stream, samples=values.numpy())
+            case ".txt" if words is not None:
+                stream.writelines(f"{line}\n".encode() for line in sentences(values.flatten(0, -2), words))
+            case ".txt":
+                np.savetxt(stream, values.reshape(len(values), -1).numpy(), fmt="%.7g")
+            case _:
+                _save_png(stream, values, columns)
 
 
-def _save_png(path: Path, x: Tensor, columns: int | None) -> None:
+def _save_png(stream: BinaryIO, x: Tensor, columns: int | None) -> None:
     if kind(x.shape[1:]) != "image":
         from uncollapse.report.pictures import pictured
 
-        pictured(x).savefig(path, dpi=160, facecolor="white")
+        pictured(x).savefig(stream, dpi=160, facecolor="white", format="png")
         return
     from PIL import Image
 
     grid = image_grid(x, columns)
     zoom = max(1, 512 // grid.shape[1])
-    Image.fromarray(grid.repeat(zoom, 0).repeat(zoom, 1)).save(path)
+    Image.fromarray(grid.repeat(zoom, 0).repeat(zoom, 1)).save(stream, "PNG")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from uncollapse import __version__
+from uncollapse.atomic_write import write_text
 from uncollapse.diagnosis.mode_collapse import Group
 from uncollapse.diagnosis.mode_verdict import MEANINGS
 from uncollapse.evaluation.judge import JudgedSamples
@@ -53,7 +54,7 @@ def write_judge_page(path: str | Path, judged: JudgedSamples) -> Path:
         tables=[] if figures.pictured(judged.reals) else [_group_table(judged, side) for side in ("missing", "overdone")],
     )
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text, encoding="utf-8")
+    write_text(page, text)
     return page
 
 

@@ -10,11 +10,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 from torch import Tensor
 
+from uncollapse.atomic_write import write_text
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation.numbers import Summary, facts, meaning, measures
 from uncollapse.report.curves import by_kind
 from uncollapse.report.sections import Evidence, Item, sections
 from uncollapse.report.style import NotDrawn, svg
+from uncollapse.training.documents import check
 from uncollapse.training.run import read_words
 
 TONES = {
@@ -50,8 +52,12 @@ def write_report(run: Path, model: LatentVariableModel | None, x: Tensor | None,
 
     Returns:
         The path of the page.
+
+    Raises:
+        CheckpointError: If one of these files was altered since it was written.
     """
     run = Path(run)
+    check(run)
     rows = read_metrics(run / "metrics.jsonl")
     train, valid = by_kind(rows)
     evidence = Evidence(train, valid, model, x, labels, read_words(run))
@@ -63,7 +69,7 @@ def write_report(run: Path, model: LatentVariableModel | None, x: Tensor | None,
         **_told(run, valid),
     )
     page = run / "report.html"
-    page.write_text(text, encoding="utf-8")
+    write_text(page, text)
     return page
 
 

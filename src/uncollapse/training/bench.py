@@ -1,5 +1,6 @@
 """Benches: tables of one model and what is done to it, a row each, at an equal budget of steps."""
 
+import io
 import json
 import math
 import shlex
@@ -17,7 +18,9 @@ from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, fid_of_draws, with_modes
 from uncollapse.evaluation.samples import DRAWN
-from uncollapse.training.checkpoint import CheckpointError, write
+from uncollapse.training.checkpoint import CheckpointError
+from uncollapse.training.documents import check, put
+from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.named import located
 from uncollapse.training.recipe import Recipe
@@ -27,6 +30,7 @@ from uncollapse.vae import VAE
 Found = dict[str, Any]
 """The numbers of a row by the names of summary.json, or its `error`."""
 
+ROW = "row.json"  # in a row's folder: its numbers, and what it was asked for
 EACH = "log_likelihoods.npy"  # in a row's folder: log p(x) of each test observation, [N] in nats
 
 
@@ -183,6 +187,8 @@ def carry_out(
 
     Raises:
         ValueError: If there is no such row or table, or the folder holds rows that were asked for otherwise.
+        FolderInUse: If something else writes to the folder of a row.
+        CheckpointError: If what a row holds was altered since it was written.
     """
     own = {"samples": samples, "draws": draws, "features": features}
     given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
@@ -193,17 +199,26 @@ def carry_out(
         _check_alike(out / title / row, asked[title, row])
     for title, row in _places(chosen):
         folder, what = out / title / row, asked[title, row]
-        if not (folder / "row.json").exists():
-            if (folder / "metrics.jsonl").exists():
-                check_resumable(what.read(), folder)
-            try:
-                found = _row(what, folder, partial(watching, title, row))
-            except CheckpointError:
-                raise
-            except (ValueError, RuntimeError, OSError) as error:
-                found = {"error": " ".join(str(error).split())}
-            write(folder / "row.json", json.dumps(plain({**found, "asked": asdict(what)}), indent=2))
+        if not (folder / ROW).exists():
+            with sole_writer(folder):
+                _carry_out_row(what, folder, partial(watching, title, row))
         yield title, row, _done(folder)
+
+
+def _carry_out_row(asked: Asked, folder: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> None:
+    """Train and evaluate a row and keep its numbers, or the error that it ended with; none that is done by now."""
+    if (folder / ROW).exists():
+        return
+    if (folder / "metrics.jsonl").exists():
+        check_resumable(asked.read(), folder)
+    each: dict[str, bytes] = {}
+    try:
+        found, each = _row(asked, folder, watching)
+    except CheckpointError:
+        raise
+    except (ValueError, RuntimeError, OSError) as error:
+        found = {"error": " ".join(str(error).split())}
+    put(folder, each | {ROW: json.dumps(plain({**found, "asked": asdict(asked)}), indent=2)})
 
 
 def _asked(bench: Bench, options: str, examples: int | None) -> dict[tuple[str, str], Asked]:
@@ -226,7 +241,7 @@ def _check_alike(folder: Path, asked: Asked) -> None:
     Raises:
         ValueError: If it was.
     """
-    before = _done(folder).get("asked") if (folder / "row.json").exists() else asdict(asked)
+    before = _done(folder).get("asked") if (folder / ROW).exists() else asdict(asked)
     for name, now in asdict(asked).items():
         was = None if before is None else before.get(name, getattr(Asked, name, None))  # a row of an earlier version lacks some
         if before is None or was != now:
@@ -237,11 +252,12 @@ def _check_alike(folder: Path, asked: Asked) -> None:
 
 
 def _done(folder: Path) -> Found:
-    return json.loads((folder / "row.json").read_text(encoding="utf-8"))
+    check(folder, ROW)
+    return json.loads((folder / ROW).read_text(encoding="utf-8"))
 
 
-def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> Found:
-    """One row's numbers."""
+def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> tuple[Found, dict[str, bytes]]:
+    """One row's numbers, and the file of those of each observation, if there are any."""
     recipe = asked.read()
     extractor = _extractor(asked, recipe)
     fitted, _ = train(recipe, out, (out / "metrics.jsonl").exists(), watching(recipe))
@@ -249,9 +265,15 @@ def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer
         raise KeyboardInterrupt
     model = fitted.model
     found = _evaluated(model, asked, str(out / "config.yaml"), with_modes(recipe.data()), extractor)
-    if "log_likelihoods" in found:
-        np.save(out / EACH, found.pop("log_likelihoods"))
-    return {**found, "seconds": round(fitted.seconds, 1), "steps": fitted.step, "seed": recipe.training.seed}
+    each = {EACH: _npy(found.pop("log_likelihoods"))} if "log_likelihoods" in found else {}
+    return {**found, "seconds": round(fitted.seconds, 1), "steps": fitted.step, "seed": recipe.training.seed}, each
+
+
+def _npy(values: list[float]) -> bytes:
+    """The numbers as a .npy file."""
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
 
 
 def _extractor(asked: Asked, recipe: Recipe) -> Extractor:
@@ -287,7 +309,7 @@ def results(bench: Bench, out: Path) -> dict[str, dict[str, Found]]:
         first = out / title / next(iter(table.rows))
         for row in table.rows:
             folder = out / title / row
-            if (folder / "row.json").exists():
+            if (folder / ROW).exists():
                 found.setdefault(title, {})[row] = _done(folder) | _difference(folder, first)
     return found
 
@@ -298,6 +320,8 @@ def _difference(folder: Path, first: Path) -> dict[str, float]:
         return {}
     if read_config(folder)["data"] != read_config(first)["data"]:
         return {}
+    for place in (first, folder):
+        check(place, EACH)
     less = np.load(first / EACH) - np.load(folder / EACH)
     error = float(less.std(ddof=1)) / math.sqrt(len(less)) if len(less) > 1 else math.nan
     return plain({"difference": float(less.mean()), "difference_standard_error": error})

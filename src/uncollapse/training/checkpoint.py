@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from uncollapse.atomic_write import atomic_write, remedy
+
 FORMAT = 1
 TRIES = 20  # how often a checkpoint is read again that a training replaces all the time
 T = TypeVar("T")
@@ -32,9 +34,9 @@ def replacing(directory: Path) -> Iterator[Path]:
         CheckpointError: If the disk is full or cannot be written to.
     """
     staging, old = directory.with_name(f".{directory.name}.new"), _aside(directory)
+    before = standing(directory).exists()
     try:
         settle(directory)
-        shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         yield staging
         for file in staging.iterdir():
@@ -45,21 +47,33 @@ def replacing(directory: Path) -> Iterator[Path]:
         _flush(directory.parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        left = "the last good checkpoint is untouched" if standing(directory).exists() else "there is none yet"
+        reason = getattr(error, "strerror", None) or error
+        instead = remedy(error) if isinstance(error, OSError) else "make room or write elsewhere"
         raise CheckpointError(
-            f"cannot write {directory}: {getattr(error, 'strerror', None) or error}; {left}: make room or write "
-            "elsewhere with --out, then go on with --resume"
+            f"cannot write {directory}: {reason}; {_left(directory, before)}: {instead} with --out, then go on with --resume"
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def _left(directory: Path, before: bool) -> str:
+    """What stands where a checkpoint could not be written, in words; whether there was one before."""
+    if not standing(directory).exists():
+        return "the checkpoint that was there is gone" if before else "there is none yet"
+    try:
+        verify(directory)
+    except (OSError, CheckpointError):
+        return "the one that was there is damaged"
+    return "the last good checkpoint is untouched"
+
+
 def settle(directory: Path) -> None:
-    """Put back the folder that a killed `replacing` had renamed aside; for the one who writes it alone."""
+    """Put back the folder that a killed `replacing` had renamed aside, and remove what else it left; for its one writer."""
     old = _aside(directory)
     if old.exists() and not directory.exists():
         old.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
+    for left in (old, directory.with_name(f".{directory.name}.new")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def standing(directory: Path) -> Path:
@@ -102,19 +116,19 @@ def _identity(directory: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def write(file: Path, text: str) -> None:
+def write(file: Path, content: str | bytes) -> None:
     """Write a file of the run folder whole or not at all.
 
     Raises:
         CheckpointError: If the disk is full or cannot be written to.
     """
-    staged = file.with_name(f".{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_text(text, encoding="utf-8")
-        staged.replace(file)
+        with atomic_write(file) as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        raise CheckpointError(f"cannot write {file}: {error.strerror}; make room or write elsewhere with --out") from error
+        reason = str(error) if error.strerror is None else f"cannot write {file}: {error.strerror}; {remedy(error)}"
+        raise CheckpointError(f"{reason} with --out") from error
 
 
 def _flush(path: Path) -> None:

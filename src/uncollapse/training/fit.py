@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.learning import Procedure
+from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer
 from uncollapse.training.loop import Fitted, Loop
 from uncollapse.training.machine import Interruption
@@ -45,6 +47,7 @@ def fit(
     Raises:
         TrainingError: If a loss or gradient was not finite.
         CheckpointError: If a checkpoint cannot be written, or the one to go on from cannot be read.
+        FolderInUse: If something else writes to the run folder.
         ValueError: If the data are not what the model expects, or too few to validate on.
 
     Example:
@@ -57,20 +60,21 @@ def fit(
         >>> bool((fitted.model.theta - 3).abs().max() < 0.5)
         True
     """
-    folder = None if out is None else vacant(Path(out), resume)
-    admit(procedure.objective.model, data)
-    data.split("valid")  # refused here where too few rows came to draw it
-    loop = Loop(procedure, data, training, optimizer, machine, folder, list(observers))
-    if resume:
-        loop.resume()
-    loop.begin(documents)
-    with (
-        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
-        noise.sharing(loop.rows),
-        Interruption().watching() as stop,
-    ):
-        loop.run(stop)
-    return loop.finish(stop)
+    with nullcontext() if out is None else sole_writer(Path(out)):
+        folder = None if out is None else vacant(Path(out), resume)
+        admit(procedure.objective.model, data)
+        data.split("valid")  # refused here where too few rows came to draw it
+        loop = Loop(procedure, data, training, optimizer, machine, folder, list(observers))
+        if resume:
+            loop.resume()
+        loop.begin(documents, resume)
+        with (
+            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            noise.sharing(loop.rows),
+            Interruption().watching() as stop,
+        ):
+            loop.run(stop)
+        return loop.finish(stop)
 
 
 def vacant(out: Path, resume: bool) -> Path:

@@ -7,9 +7,20 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from uncollapse.atomic_write import remove_staged
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.learning import Procedure
-from uncollapse.training.checkpoint import read_state, replacing, standing, steadily, write_state
+from uncollapse.training.checkpoint import (
+    CheckpointError,
+    read_state,
+    replacing,
+    settle,
+    standing,
+    steadily,
+    verify,
+    write_state,
+)
+from uncollapse.training.documents import CONFIG
 from uncollapse.training.log import Meter
 from uncollapse.training.update import Update
 
@@ -51,6 +62,7 @@ class Kept:
         """Weights, values and every other state, as `last`."""
         if self.folder is None or not self.main:
             return
+        values = {**values, "meter": list(self.meter.means)}  # the order of the log's names, which tensors do not keep
         tensors = {**self.meter.state(), **{f"procedure.{name}": value for name, value in self.procedure.state().items()}}
         for i, update in enumerate(self.updates):
             tensors |= {_name(i, name): value for name, value in update.state().items()}
@@ -66,7 +78,7 @@ class Kept:
         if self.folder is None:
             raise ValueError("expected a run folder to resume from, came none; write out=... (--out on the command line)")
         last = self.folder / "last"
-        if (self.folder.parent / "metrics.jsonl").exists() and not standing(last).exists():
+        if not standing(last).exists() and any((self.folder.parent / name).exists() for name in ("metrics.jsonl", CONFIG)):
             return None
         tensors, values = read_state(last)
         take(self.model, load_file(standing(last) / "model.safetensors"), last)
@@ -74,16 +86,33 @@ class Kept:
         self.procedure.restore({k.removeprefix("procedure."): v for k, v in tensors.items() if k.startswith("procedure.")})
         for i, update in enumerate(self.updates):
             update.restore({k.removeprefix(_name(i, "")): v for k, v in tensors.items() if k.startswith(_name(i, ""))})
-        self.meter.restore({k: v.to(device) for k, v in tensors.items()})
+        self.meter.restore({k: v.to(device) for k, v in tensors.items()}, values.get("meter", ()))
         return values
+
+    def tidy(self) -> None:
+        """Put right what a kill left half written; for the one process that writes."""
+        if self.folder is None or not self.main:
+            return
+        for name in ("best", "last"):
+            settle(self.folder / name)
+        for folder in (self.folder, self.folder.parent):
+            remove_staged(folder)
 
     def left(self) -> str:
         """What a run that had to stop leaves, in words."""
-        if self.folder is None:
-            return "nothing was to be written."
-        if not standing(self.folder / "last").exists():
-            return "there is no checkpoint yet."
-        return f"the last good checkpoint is in {self.folder}."
+        return "nothing was to be written." if self.folder is None else left(self.folder)
+
+
+def left(folder: Path) -> str:
+    """What there is to go on from in a run's folder of checkpoints, in words."""
+    last = folder / "last"
+    if not standing(last).exists():
+        return "there is no checkpoint yet."
+    try:
+        step = verify(last)["step"]
+    except (OSError, CheckpointError, KeyError):
+        return f"the last checkpoint in {folder} is damaged."
+    return f"the checkpoint of step {step} in {folder} is whole."
 
 
 def keep(model: nn.Module, directory: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:

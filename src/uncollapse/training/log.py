@@ -2,14 +2,15 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from uncollapse.training.checkpoint import CheckpointError
+from uncollapse.atomic_write import FULL
+from uncollapse.training.checkpoint import CheckpointError, write
 
 Line = dict[str, Any]
 Observer = Callable[[Line], None]
@@ -39,9 +40,10 @@ class Meter:
         """The values so far, by name."""
         return {f"meter.{name}": _by_step(values) for name, values in self.means.items()}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave."""
-        self.means = {k.removeprefix("meter."): list(v.unbind()) for k, v in state.items() if k.startswith("meter.")}
+    def restore(self, state: dict[str, Tensor], order: Iterable[str] = ()) -> None:
+        """Take over what `state` gave, in this order of names."""
+        means = {k.removeprefix("meter."): list(v.unbind()) for k, v in state.items() if k.startswith("meter.")}
+        self.means = {name: means[name] for name in (*order, *means) if name in means}
 
 
 def _by_step(values: list[Tensor]) -> Tensor:
@@ -88,16 +90,15 @@ class Log:
             with self.file.open("a") as stream:
                 stream.write(text)
         except OSError as error:
-            raise CheckpointError(f"cannot write {self.file}: {error.strerror}; make room, then go on with --resume") from error
+            instead = "make room" if error.errno in FULL else "let it be written"
+            raise CheckpointError(f"cannot write {self.file}: {error.strerror}; {instead}, then go on with --resume") from error
 
     def cut(self, step: int) -> None:
         """Forget the lines after this step: those that a resumed run writes again."""
         if self.file is None or not self.file.exists():
             return
         lines = [line for text in self.file.read_text().splitlines() if (line := _parsed(text)) and line["step"] <= step]
-        staged = self.file.with_suffix(".new")
-        staged.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        staged.replace(self.file)
+        write(self.file, "".join(json.dumps(line) + "\n" for line in lines))
         self.lines = lines
 
 

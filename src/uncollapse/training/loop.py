@@ -15,8 +15,8 @@ from uncollapse import noise
 from uncollapse.data import Data, Source
 from uncollapse.learning import Procedure
 from uncollapse.memory import keep_pages
-from uncollapse.training.checkpoint import write
 from uncollapse.training.collapse_monitor import collapse_monitor, remedies
+from uncollapse.training.documents import clear, put
 from uncollapse.training.kept import Kept
 from uncollapse.training.log import Line, Log, Meter, Observer, plain
 from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
@@ -123,11 +123,14 @@ class Loop:
             {f"{line['kind']}/{k}": v for k, v in line.items() if k != "step" and type(v) in (int, float)}, step=line["step"]
         )
 
-    def begin(self, documents: Mapping[str, str]) -> None:
+    def begin(self, documents: Mapping[str, str], resumed: bool) -> None:
         """Make the run folder: from here on the run can be resumed."""
         if self.out is not None and self.main:
-            for name, text in documents.items():
-                write(self.out / name, text)
+            self.kept.tidy()
+            if not resumed:
+                clear(self.out)
+            if documents:
+                put(self.out, documents)
             self.log.begin()
 
     def run(self, stop: Interruption) -> None:
@@ -201,7 +204,7 @@ class Loop:
             broken = [name for name, value in values.items() if not math.isfinite(value)]
             term = ", ".join(broken) if broken else "the gradient, though every term is finite"
             raise TrainingError(
-                f"not a finite number in {term} by step {self.step}: {skipped} steps were skipped and no weight was touched; "
+                f"not a finite number in {term} by step {self.step}: {skipped} steps were skipped and moved no weight; "
                 f"{self.kept.left()} Try a smaller learning rate, --training.clip 100, or look for extreme values in the data"
             )
         complaint = self.procedure.complaint(values)

@@ -16,20 +16,19 @@ from uncollapse.distributions import LatentVariableModel
 from uncollapse.distributions.saved import described
 from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
 from uncollapse.gan import ImplicitModel
-from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
+from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify
 from uncollapse.training.collapse_monitor import remedies
+from uncollapse.training.documents import CONFIG, SUMMARY, WORDS, check, differences, option, put
 from uncollapse.training.fit import fit
 from uncollapse.training.game import load_game
 from uncollapse.training.kept import keep
+from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.loop import Fitted
 from uncollapse.training.recipe import Recipe
 from uncollapse.vae import VAE
 
 GLANCE = 10**9  # numbers that the decoder may give for the summary after training; `evaluate` takes as many as it is told
-
-WORDS = "words.txt"
-"""The vocabulary of a run on sentences, a word a line, in the order of its tokens."""
 
 KINDS: dict[str, Any] = {"VAE": VAE, "ImplicitModel": ImplicitModel}
 """The models that a run folder may hold, by the name in model.json."""
@@ -52,16 +51,24 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
 
     Raises:
         ValueError: If a resumed run's recipe is another than it was begun with.
+        CheckpointError: If its config.yaml was altered, or a file cannot be written.
+        FolderInUse: If something else writes to the folder.
     """
+    with sole_writer(out):
+        return _train(recipe, out, resume, observers)
+
+
+def _train(recipe: Recipe, out: Path, resume: bool, observers: Iterable[Observer]) -> tuple[Fitted, dict[str, Any]]:
+    """What `train` gives, its folder locked."""
+    if resume:
+        check_resumable(recipe, out)
     data = with_modes(recipe.data())
     procedure = recipe.procedure(recipe.model(data.shape))
     main = os.environ.get("RANK", "0") == "0"
-    if resume:
-        check_resumable(recipe, out)
     config = f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n" + yaml.safe_dump(
         {"recipe": recipe.name, **recipe.values}, sort_keys=False
     )
-    documents = {"config.yaml": config}
+    documents = {CONFIG: config}
     if data.words is not None:
         documents[WORDS] = "".join(f"{word}\n" for word in data.words)
     fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers, documents)
@@ -70,7 +77,7 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
     summary = summarise(fitted, data, recipe, out)
     if isinstance(fitted.model, VAE):
         _fit_aggregate(fitted.model, data, out / "checkpoints" / "best")
-    write(out / "summary.json", json.dumps(plain(summary), indent=2))
+    put(out, {SUMMARY: json.dumps(plain(summary), indent=2)})
     return fitted, summary
 
 
@@ -80,29 +87,15 @@ def check_resumable(recipe: Recipe, out: Path) -> None:
     Raises:
         FileNotFoundError: If the folder is not a run.
         ValueError: If an option was changed that would make another run of it.
+        CheckpointError: If its config.yaml was altered since it was written.
     """
-    read_config(out)
-    before, now = (_flat(r.values) for r in (Recipe.read(str(out / "config.yaml")), recipe))
-    for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name) and name not in FREE and not name.startswith("machine."):
-            option = name.replace(".init_args", "").removesuffix(".class_path")
+    read_config(out, resuming=True)
+    for name, was, now in differences(Recipe.read(str(out / CONFIG)).values, recipe.values):
+        if name not in FREE and not name.startswith("machine."):
             raise ValueError(
-                f"{out} was begun with --{option} {before.get(name)}, came {now.get(name)}; leave it out, or train anew "
-                "without --resume and with another --out"
+                f"{out} was begun with {option(name)} {was}, came {now}; leave it out, or train anew without --resume and with "
+                "another --out"
             )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by their dotted names.
-
-    Example:
-        >>> _flat({"features": 2, "prior": {"class_path": "Normal"}})
-        {'features': 2, 'prior.class_path': 'Normal'}
-    """
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
 
 
 def _fit_aggregate(model: VAE, data: Data, best: Path) -> None:
@@ -134,7 +127,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
         "seconds": round(fitted.seconds, 2),
         "ms_per_step": round(fitted.ms_per_step, 4),
         "seed": recipe.training.seed,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for name, p in model.named_parameters() if not name.startswith("aggregate.")),
         "recipe": recipe.name,
         "device": str(model.like.device),
         "version": uncollapse.__version__,
@@ -184,11 +177,12 @@ def load_model(run: str | Path) -> Any:
 
     Raises:
         FileNotFoundError: If the folder holds no model.
-        CheckpointError: If its files are damaged.
+        CheckpointError: If its files are damaged, or its documents were altered since they were written.
     """
     run = Path(run)
     if (run / "model.json").exists() and not (run / "state.json").exists():
         return from_folder(run)
+    check(run)
     for name in ("best", "last"):
         directory = run / "checkpoints" / name
         if standing(directory).exists():
@@ -208,15 +202,17 @@ def from_folder(directory: Path) -> Any:
     return KINDS[kind].from_pretrained(directory)
 
 
-def read_config(run: Path) -> dict[str, Any]:
-    """config.yaml of a run folder.
+def read_config(run: Path, resuming: bool = False) -> dict[str, Any]:
+    """config.yaml of a run folder; of one that is resumed, its layout may be another than it was written with.
 
     Raises:
         FileNotFoundError: If the folder is not one.
+        CheckpointError: If it was altered since it was written.
     """
     file = run / "config.yaml"
     if not file.exists():
         raise FileNotFoundError(f"{run} is not a run folder: it has no config.yaml; give one that `uncollapse train` wrote")
+    check(run, CONFIG, resuming=resuming)
     found = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(found, dict) or "data" not in found:
         raise ValueError(f"{file} is damaged: expected a recipe with its data; train again")
@@ -224,13 +220,24 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def read_words(run: Path) -> list[str] | None:
-    """The vocabulary of a run folder; None where its data are no sentences."""
+    """The vocabulary of a run folder; None where its data are no sentences.
+
+    Raises:
+        CheckpointError: If it was altered since it was written.
+    """
+    check(run, WORDS)
     file = run / WORDS
     return file.read_text(encoding="utf-8").splitlines() if file.exists() else None
 
 
 def read_summary(run: Path) -> dict[str, Any]:
-    """summary.json of a run folder that ended well."""
+    """summary.json of a run folder that ended well.
+
+    Raises:
+        FileNotFoundError: If it did not.
+        CheckpointError: If a document of it was altered since it was written.
+    """
+    check(run)
     if not (run / "summary.json").exists():
         read_config(run)
         raise FileNotFoundError(f"{run} has no summary.json: its training has not ended; go on with it by --resume")

@@ -1,0 +1,214 @@
+"""Documents of a run folder, such as config.yaml, held against a record of what was written there.
+
+The record, checkpoints/documents.json, holds the hash of each document, the text of config.yaml and its own hash. While
+documents are written it accepts both what they were and what they become, so that a kill at any moment leaves a run that can be
+read and resumed. A run folder of a version without records has none, and is taken as it is.
+"""
+
+import hashlib
+import json
+import reprlib
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from uncollapse.training.checkpoint import TRIES, CheckpointError, write
+
+CONFIG, WORDS, SUMMARY = "config.yaml", "words.txt", "summary.json"
+NAMES = (CONFIG, WORDS, SUMMARY)
+"""Documents of every run: its recipe, the vocabulary of sentences in the order of tokens, its summary."""
+
+RECORD = "checkpoints/documents.json"
+SHOWN, LEAVES = 5, 10_000  # differences that a message names, and values of a configuration that are compared at most
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the documents of a run may be.
+
+    Args:
+        accepted: By name, the hashes that are accepted; None among them: that the file is not there.
+        config: The text of config.yaml.
+    """
+
+    accepted: dict[str, list[str | None]]
+    config: str | None
+
+    def accepts(self, name: str, content: bytes | None) -> bool:
+        """Whether a document with this content, None for none, was written by the run."""
+        return _hash(content) in self.accepted.get(name, [None])
+
+
+def put(run: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write documents of a run, each whole or not at all, and record them.
+
+    Raises:
+        CheckpointError: If one cannot be written, or the record is damaged.
+    """
+    new = {name: content.encode() if isinstance(content, str) else content for name, content in contents.items()}
+    before = read_record(run)
+    if before is None:
+        accepted: dict[str, list[str | None]] = {name: [_hash(_content(run / name))] for name in NAMES if name not in new}
+    elif all(before.accepted.get(name) == [_hash(content)] == [_hash(_content(run / name))] for name, content in new.items()):
+        return
+    else:
+        accepted = before.accepted
+        both = {name: [*dict.fromkeys([*accepted.get(name, [None]), _hash(content)])] for name, content in new.items()}
+        _write_record(run, Record(accepted | both, before.config))
+    for name, content in new.items():
+        write(run / name, content)
+    recipe = new.get(CONFIG, _content(run / CONFIG) if before is None else None)
+    config = None if before is None else before.config
+    config = config if recipe is None else recipe.decode(errors="replace")
+    _write_record(run, Record(accepted | {name: [_hash(content)] for name, content in new.items()}, config))
+
+
+def check(run: Path, *names: str, resuming: bool = False) -> None:
+    """Refuse documents of a run that are not what was written.
+
+    Args:
+        run: The run folder.
+        names: Theirs; none: config.yaml, words.txt and summary.json.
+        resuming: Whether a config.yaml may do that has another layout, all its values unchanged: it is written anew.
+
+    Raises:
+        CheckpointError: If one was altered or is gone.
+    """
+    for name in names or NAMES:
+        _check(run, name, resuming)
+
+
+def _check(run: Path, name: str, resuming: bool) -> None:
+    for _ in range(TRIES):  # a training that writes meanwhile changes the record as well
+        record, content = read_record(run), _content(run / name)
+        if record is None or record.accepts(name, content):
+            return
+        if read_record(run) == record:
+            break
+    if resuming and name == CONFIG and content is not None and _changes(record, content) == []:
+        return
+    raise CheckpointError(_altered(run, name, record, content))
+
+
+def clear(run: Path) -> None:
+    """Remove the documents of a run that was killed before its log began, as long as they are what it wrote."""
+    record = read_record(run)
+    if record is None:
+        return
+    for name in record.accepted:
+        content = _content(run / name)
+        if content is not None and record.accepts(name, content):
+            (run / name).unlink()
+    (run / RECORD).unlink()
+
+
+def read_record(run: Path) -> Record | None:
+    """The record of a run; None where it has none.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    file = run / RECORD
+    content = _content(file)
+    if content is None:
+        return None
+    try:
+        values = json.loads(content)
+        own = values.pop("sha256")
+        found = Record(dict(values["accepted"]), values["config"])
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        own, values, found = None, {}, Record({}, None)
+    if own != _hash_of(values):
+        raise CheckpointError(
+            f"{file} is damaged: its hash is not the one it was saved with; take a copy of it, or remove it, and nothing tells "
+            f"whether {', '.join(NAMES)} were altered"
+        )
+    return found
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Values that two configurations do not share: dotted name, and the value in each, None where there is none.
+
+    Example:
+        >>> list(differences({"features": 2, "prior": {"class_path": "Normal"}}, {"features": 3}))
+        [('features', 2, 3), ('prior.class_path', 'Normal', None)]
+    """
+    one, other = (dict(islice(_leaves(values), LEAVES)) for values in (before, now))
+    for name in sorted(one.keys() | other.keys()):
+        if one.get(name) != other.get(name):
+            yield name, one.get(name), other.get(name)
+
+
+def option(name: str) -> str:
+    """The option on the command line that sets a value of config.yaml.
+
+    Example:
+        >>> option("optimizer.init_args.lr"), option("prior.class_path")
+        ('--optimizer.lr', '--prior')
+    """
+    return "--" + name.replace(".init_args", "").removesuffix(".class_path")
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _changes(record: Record | None, content: bytes) -> list[tuple[str, Any, Any]] | None:
+    """In what config.yaml differs from the recorded one; None where that cannot be told."""
+    config = (record and record.config) or ""
+    if len(content) > 2 * len(config) + 1000:
+        return None
+    try:
+        before, now = (yaml.safe_load(text) for text in (config, content.decode()))
+        return list(differences(before, now))
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _altered(run: Path, name: str, record: Record | None, content: bytes | None) -> str:
+    """What is wrong with a document, and what to do."""
+    file = run / name
+    anew = f"uncollapse train --resume --out {shlex.quote(str(run))}"
+    altered = f"{file} is gone" if content is None else f"{file} was altered since it was written"
+    if name not in NAMES:
+        return f"{altered}; take a copy of it, or take {run} away to do it again"
+    if content is None:
+        return f"{altered}; take a copy of it, or write it anew: {anew}"
+    if name == CONFIG:
+        changes = _changes(record, content)
+        if changes is None:
+            return f"{altered} and cannot be compared with what it was; take a copy of it, or train again"
+        if changes:
+            named = [f"{option(where)} was {reprlib.repr(was)}, is {reprlib.repr(now)}" for where, was, now in changes[:SHOWN]]
+            more = f", and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+            new = f"uncollapse train {shlex.quote(str(file))} --out NEW"
+            return f"{altered}: {', '.join(named)}{more}; put that back, or train anew from it: {new}"
+    return f"{altered}; take a copy of it, or write it anew: {anew}"
+
+
+def _write_record(run: Path, record: Record) -> None:
+    values = {"accepted": record.accepted, "config": record.config}
+    write(run / RECORD, json.dumps({**values, "sha256": _hash_of(values)}, indent=2))
+
+
+def _content(file: Path) -> bytes | None:
+    """The bytes of a file; None where there is none, or a pipe or device in its place."""
+    return file.read_bytes() if file.is_file() else None
+
+
+def _hash(content: bytes | None) -> str | None:
+    return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def _hash_of(values: Mapping[str, Any]) -> str:
+    """The hash of plain values, as JSON with sorted names."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
