@@ -88,7 +88,9 @@ def build(configuration: dict[str, Any], function: Callable[..., T]) -> T:
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(exit_on_error=False)
+    from uncollapse.plain_files import register
+
+    parser = ArgumentParser(exit_on_error=False, parser_mode=register())
     parser.add_function_arguments(function)
     try:
         arguments = parser.instantiate(parser.parse_object(configuration))

@@ -104,11 +104,6 @@ def test_chains_may_start_at_the_posterior(vae: str, capsys: pytest.CaptureFixtu
         ("vae", [*FEW, "--draws", "5"], "with --annealed, which looks at no draws; leave one of them out"),
         ("gan", [*FEW, "--features", "digits"], "with --annealed, which looks at no draws; leave one of them out"),
         ("gan", [*FEW, "--proposal", "posterior"], "for a GAN, whose chains start at the prior; leave it out"),
-        (
-            "gan",
-            ["--annealed", "--observation-noise", "0"],
-            "above 0, came 0.0; write --observation-noise 0.1",
-        ),
     ],
 )
 def test_an_option_that_means_nothing_is_refused_in_a_line(

@@ -229,7 +229,7 @@ def test_whatever_the_verdict_the_status_is_0_and_there_is_a_page(
     fakes: np.ndarray, verdict: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save(tmp_path / "x.npy", fakes)
-    page = tmp_path / "deep" / "page.html"
+    page = tmp_path / "page.html"
     seen = found([str(tmp_path / "x.npy"), "--against", str(files / "ring.npy"), "--out", str(page)], capsys)
     assert seen["verdict"] == verdict and set(seen) == KEYS
     assert verdict.capitalize() in page.read_text(encoding="utf-8")

@@ -140,3 +140,54 @@ def test_unknown_name_is_met_with_the_nearest():
         load("MNITS")
     with pytest.raises(ValueError, match=r"unknown data set 'fashion_mnist' \(did you mean 'fashion-mnist'\?\)"):
         load("fashion_mnist")
+
+
+def _sent(monkeypatch, tmp_path, content: bytes) -> None:
+    """Every download brings this content, into an empty cache."""
+
+    def retrieve(url, known_hash, fname, path, downloader):
+        path.mkdir(parents=True, exist_ok=True)
+        (path / fname).write_bytes(content)
+        return str(path / fname)
+
+    monkeypatch.delenv("UNCOLLAPSE_DATA", raising=False)
+    monkeypatch.setattr(fetch, "cache", lambda: tmp_path)
+    monkeypatch.setattr("pooch.retrieve", retrieve)
+
+
+def test_a_download_with_another_hash_is_refused_and_removed(monkeypatch, tmp_path):
+    right = b"what was published"
+    remote = fetch.Remote("set", "file", "https://example.org/", hashlib.sha256(right).hexdigest())
+    _sent(monkeypatch, tmp_path, b"something else")
+    with pytest.raises(ValueError, match="not what was published, and was removed"):
+        fetch.content(remote)
+    assert not (tmp_path / "set" / "file").exists()
+    _sent(monkeypatch, tmp_path, right)
+    assert fetch.content(remote) == right and (tmp_path / "set" / "file").exists()
+
+
+def test_published_bits_that_are_others_are_removed(monkeypatch, tmp_path):
+    _sent(monkeypatch, tmp_path, b"0 1 0 1\n")
+    with pytest.raises(ValueError, match="not what was published, and was removed"):
+        load("mnist-static")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_every_download_is_by_https():
+    from uncollapse.data import images
+    from uncollapse.evaluation.features import WEIGHTS
+
+    assert all(url.startswith("https://") for url in (images._MNIST, images._FASHION, images._STATIC, WEIGHTS.url))
+
+
+@pytest.mark.parametrize("to", ["http://example.org/x", "file:///etc/passwd", "ftp://example.org/x", "//x:80"])
+def test_an_answer_that_leads_away_from_https_is_refused(to):
+    import requests
+
+    response = requests.Response()
+    response.url, response.headers["location"] = "https://example.org/", to
+    if to.startswith("//"):
+        fetch.https(response)
+        return
+    with pytest.raises(ValueError, match="by https"):
+        fetch.https(response)

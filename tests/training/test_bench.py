@@ -173,11 +173,11 @@ def test_rows_of_the_remedies_of_posterior_collapse_train(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- 1", "is no bench: expected tables"),
+        ("- 1", "expected names and values, got list"),
         ("recipe: vae\nrows: {baseline: }", "is no bench: expected tables"),
         ("tables: {a: {recipe: vae}}", "table a of .* is none: expected recipe"),
         ("tables: {a: {recipe: vae, rows: {}}}", "has no rows"),
-        ("tables: {a: {recipe: vae, rows: {x/y: }}}", "row 'x/y': .*expected one without /"),
+        ("tables: {a: {recipe: vae, rows: {x/y: }}}", "expected a plain name for the row .* got 'x/y'"),
     ],
 )
 def test_a_file_that_is_no_bench_is_refused(text: str, said: str, tmp_path: Path) -> None:

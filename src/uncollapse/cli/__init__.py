@@ -1,8 +1,13 @@
 """The command line: one verb a module function, imported when it is called, so that --help answers at once."""
 
+import re
 import sys
+from itertools import pairwise
 
-from uncollapse.cli.arguments import VERBS, parse
+from uncollapse.cli.arguments import VERBS, check_out, parse
+
+LONGEST = 1000
+"""Characters of a line that says what went wrong: what was given may be long."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,7 +25,12 @@ def _carried_out(verb: str, options: object, argv: list[str]) -> int:
 
     module, function = VERBS[verb].function.rsplit(".", 1)
     try:
-        return int(getattr(importlib.import_module(module), function)(options) or 0)
+        check_out(getattr(options, "out", None))
+        called = getattr(importlib.import_module(module), function)
+        from uncollapse.sizes import bounded
+
+        with bounded():
+            return int(called(options) or 0)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -28,17 +38,39 @@ def _carried_out(verb: str, options: object, argv: list[str]) -> int:
         return 0
     except (ValueError, OSError) as error:
         return _complain(error, 2)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        from uncollapse.sizes import short_of_memory
         from uncollapse.training import CheckpointError, TrainingError
 
         if isinstance(error, (CheckpointError, TrainingError)):
             return _complain(error, 1)
+        if short_of_memory(error):
+            return _complain(ValueError(_short_of_memory(error, argv)), 2)
         raise
 
 
+def _short_of_memory(error: Exception, argv: list[str]) -> str:
+    """How much more was asked for, and the largest number among the options.
+
+    Example:
+        >>> print(_short_of_memory(MemoryError(), ["train", "--objective.k", "1000000000", "--steps", "9"]))
+        not enough memory; use smaller numbers: --objective.k 1000000000 is the largest
+    """
+    found = re.search(r"tried to allocate ([\d.]+ ?\w+)", str(error))
+    bytes_ = found[1].removesuffix(" bytes") if found else ""
+    more = f" for {int(bytes_) / 2**30:,.1f} GiB more" if bytes_.isdigit() else f" for {bytes_} more" if bytes_ else ""
+    words = [word for text in argv for word in text.split("=", 1)]
+    pairs = [(int(value), f"{name} {value}") for name, value in pairwise(words) if value.isdecimal() and len(value) < 100]
+    hint = f": {max(pairs)[1]} is the largest" if pairs else ""
+    return f"not enough memory{more}; use smaller numbers{hint}"
+
+
 def _complain(error: Exception, status: int) -> int:
+    from uncollapse.cli.printable import printable
+
     text = str(error)
     if isinstance(error, OSError) and error.strerror is not None:
         text = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
-    print("error: " + " ".join(text.split()), file=sys.stderr)
+    line = printable(" ".join(text.split()))
+    print("error: " + (line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."), file=sys.stderr)
     return status

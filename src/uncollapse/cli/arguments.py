@@ -28,6 +28,10 @@ class Parser(ArgumentParser):
         raise SystemExit(2)
 
 
+MOST = 10_000_000
+"""The largest number of samples, draws or examples of a verb: of as many, the error is 0.0003 standard deviations."""
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1.
 
@@ -35,10 +39,17 @@ def positive(text: str) -> int:
         >>> positive("64")
         64
     """
-    number = int(text) if text.lstrip("+-").isdecimal() else 0
-    if number < 1:
-        raise ArgumentTypeError(f"expected a whole number of at least 1, came {text}")
-    return number
+    return _whole(text, 1, 10**18)
+
+
+def counted(text: str) -> int:
+    """A whole number from 1 to `MOST`.
+
+    Example:
+        >>> counted("64")
+        64
+    """
+    return _whole(text, 1, MOST)
 
 
 def several(text: str) -> int:
@@ -48,9 +59,109 @@ def several(text: str) -> int:
         >>> several("2")
         2
     """
-    if positive(text) < 2:
+    if counted(text) < 2:
         raise ArgumentTypeError(f"expected at least 2, for a standard error, came {text}")
-    return positive(text)
+    return counted(text)
+
+
+def none_or_counted(text: str) -> int:
+    """A whole number from 0 to `MOST`.
+
+    Example:
+        >>> none_or_counted("0")
+        0
+    """
+    return _whole(text, 0, MOST)
+
+
+def seeds(text: str) -> int:
+    """A whole number from 1 to 10,000: as many trainings follow.
+
+    Example:
+        >>> seeds("5")
+        5
+    """
+    return _whole(text, 1, 10_000)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 2⁶³ - 1.
+
+    Example:
+        >>> seed("0")
+        0
+    """
+    return _whole(text, 0, 2**63 - 1)
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    """A whole number of this range.
+
+    Example:
+        >>> _whole("-3", 0, 9)
+        Traceback (most recent call last):
+        argparse.ArgumentTypeError: expected a whole number of at least 0, came -3
+    """
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    number = int(text) if digits.isdecimal() and len(digits) < 100 else None
+    if (number is None and not digits.isdecimal()) or (number is not None and number < least):
+        raise ArgumentTypeError(f"expected a whole number of at least {least}, came {text:.40}")
+    if number is None or number > most:
+        raise ArgumentTypeError(f"expected a whole number of at most {most:,}, came {text:.40}")
+    return number
+
+
+def factor(text: str) -> float:
+    """A real number from 0.01 to 100.
+
+    Example:
+        >>> factor("1.2")
+        1.2
+    """
+    return _real(text, 0.01, 100.0)
+
+
+def deviation(text: str) -> float:
+    """A real number from 10⁻⁶ to 10⁶, whose square float32 tells from 0.
+
+    Example:
+        >>> deviation("0.1")
+        0.1
+    """
+    return _real(text, 1e-6, 1e6)
+
+
+def _real(text: str, least: float, most: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not least <= number <= most:
+        raise ArgumentTypeError(f"expected a number from {least:g} to {most:g}, came {text:.40}")
+    return number
+
+
+def place(text: str) -> Path:
+    """The path of a file or folder to write.
+
+    Example:
+        >>> place("")
+        Traceback (most recent call last):
+        argparse.ArgumentTypeError: expected a path, came ''
+    """
+    if not text.strip() or "\0" in text:
+        raise ArgumentTypeError(f"expected a path, came {text!r:.40}")
+    return Path(text)
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse to write where the folder above is missing: `--out` makes at most what it names, and `runs`, where runs are kept.
+
+    Raises:
+        FileNotFoundError: If the folder above is not there, or is none.
+    """
+    if out is not None and out.parent != Path("runs") and not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f"expected --out in a folder that is there, got {out}; make {out.parent} first")
 
 
 def _run(parser: ArgumentParser) -> None:
@@ -82,7 +193,7 @@ def _evaluate(parser: ArgumentParser) -> None:
     _run(parser)
     _split(parser)
     parser.add_argument(
-        "--samples", type=positive, metavar="K", help="importance samples each (default: 1000 of a VAE, no likelihood of a GAN)"
+        "--samples", type=counted, metavar="K", help="importance samples each (default: 1000 of a VAE, no likelihood of a GAN)"
     )
     parser.add_argument(
         "--proposal",
@@ -90,7 +201,7 @@ def _evaluate(parser: ArgumentParser) -> None:
         help="where they come from (default: posterior; matched, a Gaussian with its moments, where it has no density), or "
         "where annealed chains start (default: prior)",
     )
-    parser.add_argument("--widen", type=float, metavar="F", help="factor of a widened or matched one (default: 1.2)")
+    parser.add_argument("--widen", type=factor, metavar="F", help="factor of a widened or matched one (default: 1.2)")
     parser.add_argument(
         "--examples",
         type=positive,
@@ -98,7 +209,7 @@ def _evaluate(parser: ArgumentParser) -> None:
         help="only N of the split, at random and always the same ones (default: all; 100 with --annealed and of a GAN)",
     )
     parser.add_argument(
-        "--draws", type=positive, metavar="N", help="quality and diversity of N draws (default: 2500 of a GAN, none of a VAE)"
+        "--draws", type=counted, metavar="N", help="quality and diversity of N draws (default: 2500 of a GAN, none of a VAE)"
     )
     parser.add_argument(
         "--features",
@@ -106,7 +217,7 @@ def _evaluate(parser: ArgumentParser) -> None:
         help="what FID, recall and the like are taken over: pixels, this project's classifier of digits, Inception-v3 "
         "(default: pixels)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the samples (default: %(default)s)")
     _chains(parser)
     _json(parser)
 
@@ -115,14 +226,14 @@ def _chains(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--annealed", action="store_true", help="log p(x) by annealed importance sampling instead, of a VAE or a GAN"
     )
-    parser.add_argument("--chains", type=positive, metavar="K", help="annealed chains for each observation (default: 16)")
-    parser.add_argument("--temperatures", type=positive, metavar="T", help="temperatures of a chain (default: 1000)")
+    parser.add_argument("--chains", type=counted, metavar="K", help="annealed chains for each observation (default: 16)")
+    parser.add_argument("--temperatures", type=counted, metavar="T", help="temperatures of a chain (default: 1000)")
     parser.add_argument(
         "--simulated", type=several, metavar="N", help="also bounds from both sides, on N observations that the model makes"
     )
     parser.add_argument(
         "--observation-noise",
-        type=float,
+        type=deviation,
         metavar="S",
         help="standard deviation that gives a generator a density (default: chosen on the validation split)",
     )
@@ -152,8 +263,8 @@ def _judge(parser: ArgumentParser) -> None:
         action=BooleanOptionalAction,
         help="each column in units of the real rows' standard deviation (default: of .csv and .parquet)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the rows that are chosen (default: %(default)s)")
-    parser.add_argument("--out", type=Path, metavar="PAGE.html", help="write a page with pictures")
+    parser.add_argument("--seed", type=seed, default=0, help="of the rows that are chosen (default: %(default)s)")
+    parser.add_argument("--out", type=place, metavar="PAGE.html", help="write a page with pictures")
     _json(parser)
 
 
@@ -161,7 +272,7 @@ READ = "a folder of images, a .npy, .npz, .csv or .parquet file, FILE.npz:ARRAY,
 
 
 def _out(parser: ArgumentParser, what: str) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=what)
+    parser.add_argument("--out", type=place, required=True, metavar="FILE", help=what)
 
 
 def _sample(parser: ArgumentParser) -> None:
@@ -174,7 +285,7 @@ def _sample(parser: ArgumentParser) -> None:
         help="draw latents from the prior, or from the mixture fitted to the aggregated posterior",
     )
     parser.add_argument("--mean", action="store_true", help="the mean of p(x|z) in place of a draw, for pictures without noise")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=seed, default=0, help="default: %(default)s")
     _out(parser, ".png, .npz, .npy or .txt (sentences are written as words)")
 
 
@@ -205,23 +316,25 @@ def _compare(parser: ArgumentParser) -> None:
 
 
 def _train(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
+    parser.add_argument("--out", type=place, metavar="DIR", help="run folder (default: runs/RECIPE)")
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
-    parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="train N times, with seed, seed + 1, ...")
+    parser.add_argument("--seeds", type=seeds, default=1, metavar="N", help="train N times, with seed, seed + 1, ...")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     parser.add_argument("--options", action="store_true", help="list every option of every part, and end")
     _json(parser)
 
 
 def _bench(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of all run folders (default: runs/bench-NAME)")
+    parser.add_argument("--out", type=place, metavar="DIR", help="folder of all run folders (default: runs/bench-NAME)")
     parser.add_argument("--table", metavar="TABLES", help="some tables, with commas between them")
     parser.add_argument("--only", metavar="ROWS", help="some rows, ROW or TABLE/ROW, with commas between them")
-    parser.add_argument("--samples", type=positive, metavar="K", help="importance samples each (default: the table's, or 500)")
+    parser.add_argument("--samples", type=counted, metavar="K", help="importance samples each (default: the table's, or 500)")
     parser.add_argument(
         "--examples", type=positive, metavar="N", help="only N test observations, at random and always the same ones"
     )
-    parser.add_argument("--draws", type=int, metavar="N", help="draws of each row for the FID, 0: none (default: the table's)")
+    parser.add_argument(
+        "--draws", type=none_or_counted, metavar="N", help="draws of each row for the FID, 0: none (default: the table's)"
+    )
     parser.add_argument("--fid-features", choices=FEATURES, help="what it is over (default: the table's, or pixels)")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     _json(parser)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from uncollapse.cli.printable import marked
 from uncollapse.cli.progress import told
 from uncollapse.cli.tables import cures, outcome, rows_table
 from uncollapse.report import write_bench_report
@@ -73,12 +74,12 @@ class Watch:
 
     def __call__(self, title: str, row: str, recipe: Recipe) -> Iterable[Observer]:
         """Look on while a row is trained."""
-        self._say(f"{title}/{row}: {recipe.training.steps:,} steps")
+        self._say(f"{marked(title)}/{marked(row)}: {recipe.training.steps:,} steps")
         return [partial(self._look, title, row)]
 
     def ended(self, title: str, row: str, found: Found) -> None:
         """Say how a row ended."""
-        self._say(f"{title}/{row}: {outcome(found)}", *cures(self._cures(title, row, found)))
+        self._say(f"{marked(title)}/{marked(row)}: {outcome(found)}", *cures(self._cures(title, row, found)))
 
     def _look(self, title: str, row: str, line: Line) -> None:
         """Say a line of the log that is not of the training alone."""

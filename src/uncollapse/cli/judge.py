@@ -7,9 +7,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from uncollapse.cli.printable import marked, printable
 from uncollapse.cli.tables import COLORS
 from uncollapse.data.rows import Rows, read_rows
 from uncollapse.diagnosis.mode_verdict import MEANINGS
@@ -30,7 +30,7 @@ def judge(options: Namespace) -> None:
         status.update("comparing")
         judged = judged_samples(samples, options.features, options.standardize, seed=options.seed)
     for note in judged.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     print(json.dumps(plain(judged.as_dict()), indent=2)) if options.json else _show(judged)
     if options.out is not None:
         print(f"page: {write_judge_page(options.out, judged)}", file=sys.stderr)
@@ -51,14 +51,13 @@ def _check_out(out: Path | None) -> None:
         raise ValueError(f"expected a page that ends in .html, got {out}; write --out {out.with_suffix('.html')}")
     if out.is_dir():
         raise IsADirectoryError(f"expected a page to write, got the folder {out}; write --out {out / 'page.html'}")
-    out.parent.mkdir(parents=True, exist_ok=True)
     if not all(os.access(place, os.W_OK) for place in (out, out.parent) if place.exists()):
         raise PermissionError(f"expected a place to write a page to, got {out}; write --out with another folder")
 
 
 def _show(judged: JudgedSamples) -> None:
     verdict, reason = judged.diagnosis.verdict, judged.diagnosis.reason
-    _say(f"[bold {COLORS[verdict]}]{verdict}[/]: {escape(reason)}")
+    _say(f"[bold {COLORS[verdict]}]{verdict}[/]: {marked(reason)}")
     _say(f"{MEANINGS[verdict]}\n")
     if judged.diagnosis.measures:
         page = console if console.is_terminal else Console(width=WIDE)
@@ -67,9 +66,9 @@ def _show(judged: JudgedSamples) -> None:
     lines = {side: group_lines(judged, side) for side in ("missing", "overdone")} | {"copies": copy_lines(judged)}
     for head, found in lines.items():
         for line in found:
-            _say(escape(line if line.startswith(" ") else f"{head}: {line}"))
+            _say(marked(line if line.startswith(" ") else f"{head}: {line}"))
     for label, value in [*compared(judged), *(("to try", line) for line in advice(judged))]:
-        _say(f"{label.lower()}: {escape(value)}")
+        _say(f"{label.lower()}: {marked(value)}")
 
 
 def _say(line: str) -> None:
@@ -84,5 +83,5 @@ def _measures(judged: JudgedSamples, wide: bool) -> Table:
     if wide:
         table.add_column("how to read it", no_wrap=True)
     for line in measure_lines(judged):
-        table.add_row(*(line if wide else line[:4]))
+        table.add_row(*map(marked, line if wide else line[:4]))
     return table

@@ -27,6 +27,9 @@ CHAINED = {"chains": 16, "temperatures": 1000, "simulated": None, "observation_n
 DEFAULTS: dict[str, Any] = SAMPLED | DRAWN | CHAINED
 """Options that mean something for some kind of model alone, and what they are where they are not given."""
 
+ENDLESS = 10**12
+"""Evaluations of the decoder that are refused: at a million a second they take eleven days."""
+
 LONG = 100_000  # evaluations of the decoder that are announced: a convolutional one makes some thousands a second
 
 
@@ -133,6 +136,8 @@ def _images(options: Namespace, model: LatentVariableModel, data: Data) -> tuple
 
 
 def _announce(evaluations: int, what: str, choosing: bool) -> None:
+    if evaluations > ENDLESS:
+        raise ValueError(f"expected at most {ENDLESS:,} evaluations of the decoder, got {evaluations:,}: {what}; use fewer")
     if evaluations >= LONG:
         first = ", the noise chosen first" if choosing else ""
         said = f"{evaluations:,} evaluations of the decoder, with gradients: {what}{first}"

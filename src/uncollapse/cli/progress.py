@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from uncollapse.cli.printable import marked
 from uncollapse.cli.tables import colored, cures
 
 NAMES = ("iwae", "elbo", "log_likelihood")
@@ -34,7 +35,7 @@ class Progress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task(name, total=steps, seen="")
+        self.task = self.bar.add_task(marked(name), total=steps, seen="")
         self.words: dict[str, str] = {}
         self.last = (0, time.perf_counter())
 
@@ -76,7 +77,7 @@ def told(line: dict[str, Any]) -> list[str]:
     """
     if line["kind"] == "warning":
         when = f"at step {line['since']} and still at step {line['step']}"
-        return [f"[bold red]{line['verdict']}[/] {when}: {line['reason']}; if it stays so", *cures(line["remedies"])]
+        return [f"[bold red]{line['verdict']}[/] {when}: {marked(line['reason'])}; if it stays so", *cures(line["remedies"])]
     likelihood = "bound" in line and not ("closeness" in line or line.get("verdict") in ("too few", "diverged"))
     text = f"step {line['step']:>7}  " + (f"valid {line['bound']:9.3f} nats" if likelihood else " " * 20)
     if line.get("kl") is not None:

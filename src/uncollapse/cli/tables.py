@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from uncollapse.cli.printable import marked
 from uncollapse.evaluation.numbers import FAR_FROM_PRIOR, QUANTITIES, TEXTS, far_from_prior
 from uncollapse.report import split_remedy
 from uncollapse.report.rows import cells, columns
@@ -48,7 +48,7 @@ def show(console: Console, summary: dict[str, Any]) -> None:
     """Print one summary: the verdict, its reason, every number with its unit, and the remedies."""
     console.print(numbers(summary))
     for note in summary.get("notes", ()):
-        console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+        console.print(f"note: {marked(note)}", highlight=False, soft_wrap=True)
     for line in cures(summary.get("remedies", ())):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -58,16 +58,16 @@ def numbers(summary: dict[str, Any]) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     if "verdict" in summary:
         color = COLORS.get(summary["verdict"], "white")
-        table.add_row("verdict", f"[bold {color}]{summary['verdict']}[/]: {summary['reason']}")
+        table.add_row("verdict", f"[bold {color}]{marked(summary['verdict'])}[/]: {marked(summary.get('reason', ''))}")
     for name, quantity in QUANTITIES.items():
         if summary.get(name) is not None and not (name.endswith(ERROR) and summary.get(name.removesuffix(ERROR)) is not None):
             error = "" if summary.get(name + ERROR) is None else f" ± {shown(summary[name + ERROR])}"
-            table.add_row(name, f"{shown(summary[name])}{error} {summary.get(f'{name}_of', quantity.unit)}".rstrip())
+            table.add_row(name, f"{shown(summary[name])}{error} {marked(summary.get(f'{name}_of', quantity.unit))}".rstrip())
     if far_from_prior(summary):
         table.add_row("", f"[yellow]{FAR_FROM_PRIOR}[/]")
     for name in TEXTS:
         if summary.get(name) is not None:
-            table.add_row(name, escape(str(summary[name])))
+            table.add_row(name, marked(summary[name]))
     return table
 
 
@@ -79,12 +79,12 @@ def cures(remedies: Iterable[str]) -> list[str]:
         ['to try: let the encoder catch up', '  uncollapse train vae --procedure Lagging']
     """
     pairs = [split_remedy(remedy) for remedy in remedies]
-    return [escape(line) for command, why in pairs for line in (f"to try: {why}", f"  {command}")]
+    return [marked(line) for command, why in pairs for line in (f"to try: {why}", f"  {command}")]
 
 
 def side_by_side(summaries: dict[str, dict[str, Any]]) -> Table:
     """Several summaries, one column a run."""
-    table = Table("", *summaries, box=None, pad_edge=False)
+    table = Table("", *map(marked, summaries), box=None, pad_edge=False)
     table.add_row("verdict", *(colored(s.get("verdict", "")) for s in summaries.values()))
     for name, quantity in QUANTITIES.items():
         if any(s.get(name) is not None for s in summaries.values()):
@@ -96,16 +96,16 @@ def side_by_side(summaries: dict[str, dict[str, Any]]) -> Table:
 def rows_table(title: str, rows: dict[str, Found]) -> Table:
     """The rows of a bench's table, a line each; one that failed says so."""
     heads = columns(rows)
-    table = Table("", *heads.values(), title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table("", *heads.values(), title=marked(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for row, found in rows.items():
         text = ["failed"] if "error" in found else cells(found, heads)
-        table.add_row(row, *text[:-1], colored(text[-1]))
+        table.add_row(marked(row), *map(marked, text[:-1]), colored(text[-1]))
     return table
 
 
 def colored(verdict: str) -> str:
     """A verdict in its colour, for the console."""
-    return f"[{COLORS.get(verdict, 'white')}]{verdict}[/]"
+    return f"[{COLORS.get(verdict, 'white')}]{marked(verdict)}[/]"
 
 
 def outcome(found: Found) -> str:
@@ -115,7 +115,9 @@ def outcome(found: Found) -> str:
         >>> outcome({"verdict": "collapsed", "reason": "the posterior is the prior"})
         '[red]collapsed[/]: the posterior is the prior'
     """
-    return f"failed: {escape(found['error'])}" if "error" in found else f"{colored(found['verdict'])}: {found['reason']}"
+    if "error" in found:
+        return f"failed: {marked(found['error'])}"
+    return f"{colored(found.get('verdict') or '')}: {marked(found.get('reason') or '')}"
 
 
 def seeds_table(summaries: list[dict[str, Any]]) -> tuple[Table, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from uncollapse.cli.printable import marked, printable
 from uncollapse.cli.progress import Progress
 from uncollapse.cli.tables import seeds_table, show
 from uncollapse.distributions import LatentVariableModel
@@ -77,10 +78,8 @@ def _carried_out(recipe: Recipe, out: Path, options: Namespace, resume: bool) ->
         again = f"--seeds {options.seeds} --resume --out {shlex.quote(str(options.out or out.parent))}"
         if options.seeds == 1:
             again = f"--resume --out {shlex.quote(str(out))}"
-        console.print(
-            f"stopped by signal {fitted.signal} after step {fitted.step}, {saved}; go on with\n  uncollapse train {again}",
-            highlight=False,
-        )
+        stopped = f"stopped by signal {fitted.signal} after step {fitted.step}, {saved}"
+        console.print(f"{stopped}; go on with\n  uncollapse train {marked(again)}", highlight=False)
         return 128 + fitted.signal, {}
     if summary:
         _show(fitted, out, summary, options)
@@ -91,9 +90,9 @@ def _show(fitted: Fitted, out: Path, summary: dict[str, Any], options: Namespace
     write_model_card(out, summary, read_config(out))
     show(console, summary)
     if not options.no_report and isinstance(fitted.model, LatentVariableModel):
-        print(f"report: {report(out, fitted.model)}", file=sys.stderr)
+        print(f"report: {printable(str(report(out, fitted.model)))}", file=sys.stderr)
     else:
-        print(f"run: {out}", file=sys.stderr)
+        print(f"run: {printable(str(out))}", file=sys.stderr)
 
 
 def report(out: Path, model: LatentVariableModel) -> Path:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from uncollapse import noise
 from uncollapse.cli.kinds import by_chains, by_samples, proposal, settle
+from uncollapse.cli.printable import printable
 from uncollapse.cli.tables import show, side_by_side
 from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
@@ -18,12 +19,13 @@ from uncollapse.data import names as data_names
 from uncollapse.diagnosis import diagnose as diagnosis
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import evaluate as evaluation
-from uncollapse.evaluation import evaluate_samples, extractor_of
+from uncollapse.evaluation import evaluate_samples, extractor_of, width
 from uncollapse.evaluation.evaluate import training_rows
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.gan import ImplicitModel
 from uncollapse.report import save_samples
 from uncollapse.report.page import read_metrics
+from uncollapse.sizes import check_room
 from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.fit import admit
 from uncollapse.training.game import load_game
@@ -69,7 +71,7 @@ def diagnose(options: Namespace) -> None:
     found = diagnosis(model, x, training_rows(data, model.like), recipe=str(options.run / "config.yaml"))
     cures = _cures(options, model, found.as_dict()) if found.remedies else None
     found = found if cures is None else replace(found, remedies=cures)
-    print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(found)
+    print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(_printable(str(found)))
 
 
 def sample(options: Namespace) -> None:
@@ -78,6 +80,7 @@ def sample(options: Namespace) -> None:
     aggregate = getattr(model, "aggregate", None)
     if options.source == "mixture" and aggregate is None:
         raise ValueError(f"{options.run} has no mixture fitted to its aggregated posterior; write --source prior")
+    check_room(4 * options.n * width(model), f"--n {options.n}")
     noise.seed_step(options.seed, 0)
     source = aggregate() if options.source == "mixture" and aggregate is not None else None
     _save(options, model.sample(options.n, source, options.mean))
@@ -129,6 +132,7 @@ def interpolate(options: Namespace) -> None:
     for number in options.between:
         if not 0 <= number < len(source):
             raise ValueError(f"expected numbers of observations from 0 to {len(source) - 1}, came {number}")
+    check_room(4 * options.steps * width(model), f"--steps {options.steps}")
     a, b = source.batch(torch.tensor(options.between)).split(1)
     _save(options, model.interpolate(a, b, options.steps).squeeze(1), columns=options.steps)
 
@@ -141,7 +145,7 @@ def compare(options: Namespace) -> None:
 
 def report(options: Namespace) -> None:
     """Write the report of a run anew."""
-    print(f"report: {write_run(options.run, _model(options))}")
+    print(f"report: {printable(str(write_run(options.run, _model(options))))}")
 
 
 def recipes(options: Namespace) -> None:
@@ -197,11 +201,16 @@ def _opened(options: Namespace) -> tuple[Any, Data]:
 
 def _save(options: Namespace, x: Tensor, columns: int | None = None) -> None:
     save_samples(options.out, x, columns, read_words(options.run))
-    print(f"wrote {options.out}: {tuple(x.shape)}")
+    print(f"wrote {printable(str(options.out))}: {tuple(x.shape)}")
 
 
 def _print(options: Namespace, found: dict[str, Any]) -> None:
     print(json.dumps(plain(found), indent=2)) if options.json else show(console, found)
+
+
+def _printable(text: str) -> str:
+    """Several lines, each as a terminal may show it."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _list(options: Namespace, names: dict[str, str]) -> None:

@@ -4,11 +4,13 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pooch
+import requests
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,21 @@ def content(remote: Remote) -> bytes:
             break
         other.append(path)
     else:
-        path = _downloaded(remote, other)
+        path = _downloaded(remote, lambda path: check(_decompressed(path), remote.sha256, path), other)
     data = _decompressed(path)
     check(data, remote.sha256, path)
     return data
 
 
-def located(remote: Remote) -> Path:
-    """Where a published file lies, after a download if need be."""
+def located(remote: Remote, check: Callable[[Path], object]) -> Path:
+    """Where a published file lies, after a download if need be.
+
+    Args:
+        remote: The file.
+        check: Called with what was downloaded, of which nothing is kept if it raises ValueError.
+    """
     path = found(remote.folder, *_names(remote))
-    return path if path is not None else _downloaded(remote)
+    return path if path is not None else _downloaded(remote, check)
 
 
 def _names(remote: Remote) -> tuple[str, str]:
@@ -114,17 +121,36 @@ def check(data: bytes, sha256: str, path: Path) -> None:
         )
 
 
-def _downloaded(remote: Remote, other: Sequence[Path] = ()) -> Path:
+def https(response: requests.Response, *args: object, **more: object) -> None:
+    """Refuse an answer that leads away from https, before it is followed.
+
+    Raises:
+        ValueError: If it does.
+    """
+    to = urljoin(response.url, response.headers.get("location", ""))
+    if not to.startswith("https://"):
+        raise ValueError(f"expected an address by https, got {to[:80]}")
+
+
+def _downloaded(remote: Remote, check: Callable[[Path], object], other: Sequence[Path] = ()) -> Path:
     passed = f" ({', '.join(map(str, other))} is broken, or of another set)" if other else ""
     looked = ", ".join(str(directory) for directory in directories())
     try:
-        fetcher = pooch.HTTPDownloader(timeout=20)
+        fetcher = pooch.HTTPDownloader(timeout=20, hooks={"response": https})
         kept = pooch.retrieve(
             remote.url + remote.name, known_hash=None, fname=remote.name, path=cache() / remote.folder, downloader=fetcher
         )
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"{remote.folder}/{remote.name} is not in {looked}{passed}, and cannot be downloaded from {remote.url} "
-            f"({type(error).__name__}): UNCOLLAPSE_DATA can name a directory that holds it"
+            f"({type(error).__name__}: {error!s:.200}): UNCOLLAPSE_DATA can name a directory that holds it"
+        ) from error
+    try:
+        check(Path(kept))
+    except ValueError as error:
+        Path(kept).unlink(missing_ok=True)
+        raise ValueError(
+            f"what came from {remote.url}{remote.name} is not what was published, and was removed: try again, or name a "
+            "directory that holds it in UNCOLLAPSE_DATA"
         ) from error
     return Path(kept)

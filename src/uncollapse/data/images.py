@@ -15,8 +15,8 @@ from uncollapse.data.dataset import SPLITS, Data
 from uncollapse.data.source import Source
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-_STATIC = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
+_FASHION = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
+_STATIC = "https://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
 
 _IDX = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 _HASHES = {
@@ -109,7 +109,11 @@ def _unpacked(path: Path, split: str) -> np.ndarray:
 
 def _parsed(split: str) -> np.ndarray:
     """The published text: a 0 or a 1 a pixel, with blanks between."""
-    path = fetch.located(fetch.Remote("mnist_static", f"binarized_mnist_{split}.amat", _STATIC, _BITS[split]))
+    remote = fetch.Remote("mnist_static", f"binarized_mnist_{split}.amat", _STATIC, _BITS[split])
+    return _read(fetch.located(remote, lambda path: _read(path, split)), split)
+
+
+def _read(path: Path, split: str) -> np.ndarray:
     text = np.frombuffer(path.read_bytes(), np.uint8)
     return _bits(text[text > ord(" ")] - np.uint8(ord("0")), split, path)
 

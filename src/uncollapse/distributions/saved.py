@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from uncollapse.atomic_write import atomic_write
 from uncollapse.parts import Part, build
+from uncollapse.plain_files import check_lists, read_json
+from uncollapse.sizes import building
 
 FORMAT = 2
 
@@ -68,10 +70,11 @@ class Saved(nn.Module):
         if kind != cls.__name__:
             raise ValueError(f"{directory}/model.json holds a {kind}, expected a {cls.__name__}; write {kind}.from_pretrained")
         file, expected = directory / "model.safetensors", document.pop("sha256", None)
-        weights = file.read_bytes() if file.exists() else b""
+        weights = file.read_bytes() if file.is_file() else b""
         if sha256(weights).hexdigest() != expected:
             raise ValueError(f"{file} is damaged: its bytes are not those that were saved; take a copy of it, or train again")
-        model: Self = build(document, cls.of)
+        with building(f"{directory}/model.json"):
+            model: Self = build(document, cls.of)
         model.load_weights(load(weights), str(directory))
         return model.eval()
 
@@ -98,7 +101,8 @@ def described(directory: Path) -> dict[str, Any]:
     """
     if not (directory / "model.json").exists():
         raise FileNotFoundError(f"{directory} holds no model.json; expected a folder that save_pretrained wrote")
-    document: dict[str, Any] = json.loads((directory / "model.json").read_text())
+    document = read_json(directory / "model.json")
+    check_lists(document, f"{directory}/model.json")
     if document.pop("format", None) != FORMAT or "model" not in document:
         raise ValueError(f"{directory}/model.json is of another format than {FORMAT}, which this version reads; train it again")
     return document

@@ -1,6 +1,7 @@
 """The numbers of a run: of each its unit, what it is called, and how to read it. Console, report and model card share them."""
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from uncollapse.diagnosis import Thresholds, mode_verdict, posterior_verdict
@@ -253,6 +254,32 @@ ELSEWHERE = {
     "critic_divergence_of",
 }
 """Names in summary.json that no line of their own is due to."""
+
+
+def checked_summary(found: dict[str, Any], file: Path) -> Summary:
+    """What a file says of a model, where it can be read as that.
+
+    Raises:
+        ValueError: If a value is of another kind than its name says.
+
+    Example:
+        >>> checked_summary({"nll": "low"}, Path("summary.json"))
+        Traceback (most recent call last):
+        ValueError: summary.json is damaged: expected a number as nll, got 'low'
+    """
+    for name, value in found.items():
+        if name in ("verdict", "reason", *TEXTS) and not isinstance(value, str | None):
+            kind = "text"
+        elif name in ("remedies", "notes") and not (isinstance(value, list) and all(isinstance(line, str) for line in value)):
+            kind = "a list of texts"
+        elif name in QUANTITIES and not (value is None or (isinstance(value, int | float) and abs(value) < 1e300)):
+            kind = "a number"
+        elif name in FACTS and not isinstance(value, str | int | float | None):
+            kind = "a name or a number"
+        else:
+            continue
+        raise ValueError(f"{file} is damaged: expected {kind} as {name}, got {value!r:.80}")
+    return found
 
 
 def number(value: Any) -> str:

@@ -53,8 +53,8 @@ class Widened(Proposal):
     factor: float = 1.2
 
     def __post_init__(self) -> None:
-        if self.factor <= 0:
-            raise ValueError(f"expected a factor above 0, came {self.factor}; 1.2 widens the posterior by a fifth")
+        if not 0 < self.factor < math.inf:
+            raise ValueError(f"expected a finite factor above 0, came {self.factor}; 1.2 widens the posterior by a fifth")
 
     def at(self, model: VAE, parameters: Tensor) -> Distribution:
         return model.posterior.at(model.posterior.widen(parameters, self.factor))
@@ -95,7 +95,7 @@ class Matched(Proposal):
     draws: int = 256
 
     def __post_init__(self) -> None:
-        if self.factor <= 0 or self.draws < 2:
+        if not 0 < self.factor < math.inf or self.draws < 2:
             raise ValueError(f"expected a factor above 0 and at least 2 draws, came {self.factor} and {self.draws}")
 
     def at(self, model: VAE, parameters: Tensor) -> Distribution:

@@ -1,6 +1,5 @@
 """The report of a bench: its tables and what their rows learned, side by side, in one HTML file on its own."""
 
-import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,7 +70,7 @@ def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: st
     tone, sign = TONES.get(verdict, UNTOLD)
     return {
         "title": title,
-        "terms": [re.split("`", line) for line in terms(bench, title, rows)],
+        "terms": terms(bench, title, rows),
         "tone": tone,
         "sign": sign,
         "headline": verdict.capitalize() or "No verdict",

@@ -1,11 +1,13 @@
 """The model card: the README of a run folder."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
 
 from uncollapse.atomic_write import write_text
 from uncollapse.evaluation.numbers import FAR_FROM_PRIOR, Number, Summary, facts, far_from_prior, meaning, measures
+from uncollapse.report.markdown import block, code, escaped
 
 CARD = """\
 ---
@@ -30,27 +32,18 @@ A deep generative model{of}, trained and diagnosed with `uncollapse`.
 
 ## Load it
 
-```python
-import uncollapse as uc
-
-model = uc.load("{name}")  # the folder that holds this file
-x = model.sample(16)  # draws of x; model.sample(16, mean=True) for their means
-```
+{load}
 
 `uncollapse evaluate`, `sample`, `encode` and `report` take the folder as well; [report.html](report.html) shows the curves, the
 samples and the latent space.
 
 ## How it was trained
 
-```
 {command}
-```
 
 The whole configuration:
 
-```yaml
 {config}
-```
 
 ## Limits
 
@@ -67,6 +60,12 @@ UNFIT = {
 """What a verdict says of the use of a VAE."""
 
 
+LOAD = """import uncollapse as uc
+
+model = uc.load({name})  # the folder that holds this file
+x = model.sample(16)  # draws of x; model.sample(16, mean=True) for their means"""
+
+
 def write_model_card(run: Path, summary: Summary, config: dict[str, Any] | str) -> None:
     """Write README.md into a run folder: what the model is, its numbers with units, the verdict, how to load it, its limits.
 
@@ -77,18 +76,19 @@ def write_model_card(run: Path, summary: Summary, config: dict[str, Any] | str) 
     """
     run = Path(run)
     on = [
-        f" of `{summary['data']}` data" if summary.get("data") else "",
-        f" (recipe `{summary['recipe']}`)" if summary.get("recipe") else "",
+        f" of {code(summary['data'])} data" if summary.get("data") else "",
+        f" (recipe {code(summary['recipe'])})" if summary.get("recipe") else "",
     ]
     text = CARD.format(
-        name=run.resolve().name,
+        name=escaped(run.resolve().name),
+        load=block(LOAD.format(name=json.dumps(run.resolve().name)), "python"),
         of="".join(on),
         tags="\n".join(f"- {tag}" for tag in ["generative-model", *["variational-autoencoder"] * ("kl" in summary)]),
         verdict=_verdict(summary),
         measures=table(measures(summary), ("measure", "value", "unit", "how to read it")),
         facts=table(facts(summary), ("run", "value", "unit", "")),
-        command=command(summary),
-        config=_yaml(config).strip(),
+        command=block(command(summary)),
+        config=block(_yaml(config).strip(), "yaml"),
         limits="\n".join(f"- {limit}" for limit in _limits(summary)),
     )
     write_text(run / "README.md", text)
@@ -103,7 +103,7 @@ def table(numbers: list[Number], heads: tuple[str, str, str, str]) -> str:
         |---|---:|---|---|
         | KL(q(z\\|x)) | 3.1 | nats |  |
     """
-    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (heads, *numbers)]
+    rows = ["| " + " | ".join(map(escaped, row)) + " |" for row in (heads, *numbers)]
     return "\n".join([rows[0], "|---|---:|---|---|", *rows[1:]]) if numbers else "None yet."
 
 
@@ -124,10 +124,10 @@ def _verdict(summary: Summary) -> str:
     verdict = summary.get("verdict")
     if not verdict:
         return "None: the model has no posterior, or it was not diagnosed."
-    lines = [f"**{verdict}**" + (f": {meaning(summary)}." if meaning(summary) else ".")]
-    lines += [f"The evidence: {summary['reason']}."] if summary.get("reason") else []
+    lines = [f"**{escaped(verdict)}**" + (f": {meaning(summary)}." if meaning(summary) else ".")]
+    lines += [f"The evidence: {escaped(summary['reason'])}."] if summary.get("reason") else []
     remedies = summary.get("remedies") or []
-    return "\n\n".join([*lines, "To try:\n\n```\n" + "\n".join(remedies) + "\n```"] if remedies else lines)
+    return "\n\n".join([*lines, "To try:\n\n" + block("\n".join(remedies))] if remedies else lines)
 
 
 def _yaml(config: dict[str, Any] | str) -> str:

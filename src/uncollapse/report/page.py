@@ -1,6 +1,5 @@
 """The report of a run: one HTML file that needs nothing beside it."""
 
-import json
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,11 +11,13 @@ from torch import Tensor
 
 from uncollapse.atomic_write import write_text
 from uncollapse.distributions import LatentVariableModel
-from uncollapse.evaluation.numbers import Summary, facts, meaning, measures
+from uncollapse.evaluation.numbers import Summary, checked_summary, facts, meaning, measures
+from uncollapse.plain_files import read_json, read_text
 from uncollapse.report.curves import by_kind
 from uncollapse.report.sections import Evidence, Item, sections
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.training.documents import check
+from uncollapse.training.log import read_lines
 from uncollapse.training.run import read_words
 
 TONES = {
@@ -60,13 +61,14 @@ def write_report(run: Path, model: LatentVariableModel | None, x: Tensor | None,
     check(run)
     rows = read_metrics(run / "metrics.jsonl")
     train, valid = by_kind(rows)
+    told = _told(run, valid)
     evidence = Evidence(train, valid, model, x, labels, read_words(run))
     config = run / "config.yaml"
     text = template("run.html").render(
         name=run.resolve().name,
         sections={heading: [_drawn(item, evidence) for item in items] for heading, items in sections(model).items()},
-        config=config.read_text(encoding="utf-8") if config.exists() else "",
-        **_told(run, valid),
+        config=read_text(config) if config.exists() else "",
+        **told,
     )
     page = run / "report.html"
     write_text(page, text)
@@ -80,20 +82,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         >>> read_metrics(Path("no such file"))
         []
     """
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        rows.append(row)
-    return [row for row in rows if isinstance(row, dict)]
+    return read_lines(path) if path.exists() else []
 
 
 def _told(run: Path, valid: list[dict[str, Any]]) -> dict[str, Any]:
     """What the page says in words and numbers, from summary.json; before there is one, from the last validation."""
     path = run / "summary.json"
-    summary: Summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    summary: Summary = checked_summary(read_json(path), path) if path.exists() else {}
     summary = summary or {"split": "valid", **(valid[-1] if valid else {})}
     summary.setdefault("verdict", valid[-1].get("verdict") if valid else None)
     verdict = str(summary["verdict"])

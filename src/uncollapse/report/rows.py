@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
+from uncollapse.report.markdown import code, escaped
 from uncollapse.training.bench import Bench, Found
 from uncollapse.training.named import named
 
@@ -87,35 +88,45 @@ def markdown(bench: Bench, found: dict[str, dict[str, Found]]) -> str:
         | baseline | 80.00 ± 0.25 |  |  | 0.10 |  |  |  |  | collapsed |  |
         | wrong | failed: no such data |  |  |  |  |  |  |  |  | `--data nothing` |
     """
-    parts = [f"# {bench.name}"]
+    parts = [f"# {escaped(bench.name)}"]
     for title, rows in found.items():
         heads = columns(rows)
-        parts += [f"## {title}", legend(rows), "\n".join(f"- {line}" for line in terms(bench, title, rows))]
+        parts += [f"## {escaped(title)}", legend(rows), "\n".join(f"- {_inline(line)}" for line in terms(bench, title, rows))]
         lines = [f"| row | {' | '.join([*heads.values(), 'options'])} |", "|---" * (len(heads) + 2) + "|"]
         for row, numbers in rows.items():
             own = shlex.join(bench.tables[title].rows[row])
-            lines.append(f"| {row} | {' | '.join([*cells(numbers, heads), f'`{own}`' if own else ''])} |")
+            told = [escaped(row), *map(escaped, cells(numbers, heads)), code(own, cell=True) if own else ""]
+            lines.append(f"| {' | '.join(told)} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def terms(bench: Bench, title: str, rows: dict[str, Found]) -> list[str]:
+def _inline(line: list[str]) -> str:
+    """Words and code in turn, in Markdown."""
+    return "".join(code(part) if i % 2 else escaped(part) for i, part in enumerate(line))
+
+
+def terms(bench: Bench, title: str, rows: dict[str, Found]) -> list[list[str]]:
     """What the rows of a table have in common: the command that does them again, recipe, steps, seed and measurement.
+
+    Returns:
+        Lines, each of words and code in turn, words first.
 
     Example:
         >>> from uncollapse.training.bench import Table
         >>> bench = Bench("small", {"digits": Table("vae", {"baseline": []})})
         >>> asked = {"recipe": "vae", "options": "--steps 9", "own": "", "samples": 100, "examples": None}
-        >>> print("\\n".join(terms(bench, "digits", {"baseline": {"asked": asked, "steps": 9, "seed": 0, "n_examples": 179}})))
-        `uncollapse bench small.yaml --table digits --steps 9 --samples 100`
-        recipe `vae`: A VAE on handwritten digits, 8 x 8: seconds on a laptop (Kingma and Welling, 2014)
-        9 steps, seed 0, 179 test observations, 100 importance samples each
+        >>> for line in terms(bench, "digits", {"baseline": {"asked": asked, "steps": 9, "seed": 0, "n_examples": 179}}):
+        ...     print(line)
+        ['', 'uncollapse bench small.yaml --table digits --steps 9 --samples 100']
+        ['recipe ', 'vae', ': A VAE on handwritten digits, 8 x 8: seconds on a laptop (Kingma and Welling, 2014)']
+        ['9 steps, seed 0, 179 test observations, 100 importance samples each']
     """
     table, all_found = bench.tables[title], list(rows.values())
     asked: dict[str, Any] = next((found["asked"] for found in all_found if "asked" in found), {})
     name = bench.name if bench.name in named("benches") else f"{bench.name}.yaml"
-    command = ["uncollapse bench", shlex.quote(name), "--table", shlex.quote(title), asked.get("options", "")]
-    command += [f"--samples {asked['samples']}"] if asked else []
+    command = ["uncollapse bench", shlex.quote(name), "--table", shlex.quote(title), str(asked.get("options", ""))]
+    command += [f"--samples {asked['samples']}"] if asked.get("samples") else []
     command += [f"--examples {asked['examples']}"] if asked.get("examples") else []
     command += [f"--draws {asked['draws']}"] if asked.get("draws", table.draws) != table.draws else []
     command += [f"--fid-features {asked['features']}"] if asked.get("features", table.features) != table.features else []
@@ -126,10 +137,10 @@ def terms(bench: Bench, title: str, rows: dict[str, Found]) -> list[str]:
         _span(all_found, "n_examples", "{} test observations"),
         _span(all_found, "n_samples", "{} draws each"),
         next((f"FID over {found['features']}" for found in all_found if "features" in found), ""),
-        f"{asked['samples']} importance samples each" if asked and not of_games(rows) else "",
+        f"{asked['samples']} importance samples each" if asked.get("samples") and not of_games(rows) else "",
     ]
-    lines = [f"`{' '.join(filter(None, command))}`", f"recipe `{table.recipe}`" + (f": {about}" if about else "")]
-    return [*lines, ", ".join(filter(None, facts))]
+    recipe = ["recipe ", table.recipe, *([f": {about}"] if about else [])]
+    return [["", " ".join(filter(None, command))], recipe, [", ".join(filter(None, facts))]]
 
 
 def _span(rows: Iterable[Found], name: str, words: str) -> str:
@@ -147,7 +158,7 @@ def cells(found: Found, columns: dict[str, str] = COLUMNS) -> list[str]:
         ['23.04 ± 0.25', '-0.20']
     """
     if "error" in found:
-        return ["failed: " + found["error"].replace("|", "\\|"), *[""] * (len(columns) - 1)]
+        return ["failed: " + found["error"], *[""] * (len(columns) - 1)]
     return [_cell(name, found) for name in columns]
 
 

@@ -12,12 +12,15 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-import yaml
 
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, fid_of_draws, with_modes
+from uncollapse.evaluation.extractors import EXTRACTORS
+from uncollapse.evaluation.numbers import checked_summary
 from uncollapse.evaluation.samples import DRAWN
+from uncollapse.folder_names import check_folder_name
+from uncollapse.plain_files import read_json, read_yaml
 from uncollapse.training.checkpoint import CheckpointError
 from uncollapse.training.documents import check, put
 from uncollapse.training.lock import sole_writer
@@ -31,6 +34,9 @@ Found = dict[str, Any]
 """The numbers of a row by the names of summary.json, or its `error`."""
 
 ROW = "row.json"  # in a row's folder: its numbers, and what it was asked for
+MOST = 10_000_000
+"""Importance samples, or draws, that a table may ask for."""
+
 EACH = "log_likelihoods.npy"  # in a row's folder: log p(x) of each test observation, [N] in nats
 
 
@@ -74,10 +80,12 @@ class Bench:
             ValueError: If there is none of this name, or the file is no bench.
         """
         file = located("bench", "benches", name)
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-        tables = found.get("tables") if isinstance(found, dict) else None
+        tables = read_yaml(file).get("tables")
         if not isinstance(tables, dict) or not tables:
             raise ValueError(f"{name} is no bench: expected tables: {{TABLE: {{recipe: NAME, rows: {{ROW: OPTIONS}}}}}}")
+        check_folder_name(file.stem, "bench")
+        for title in map(str, tables):
+            check_folder_name(title, f"table of {name}", ("table.md", "report.html"))
         return cls(file.stem, {str(title): _table(f"table {title} of {name}", told) for title, told in tables.items()})
 
     def only(self, rows: Iterable[str] = (), tables: Iterable[str] = ()) -> Self:
@@ -112,7 +120,11 @@ class Bench:
 
 
 def _table(what: str, told: Any) -> Table:
-    """A table as YAML tells it."""
+    """A table as YAML tells it.
+
+    Raises:
+        ValueError: If it is none: it lacks its recipe or rows, or a value is of another kind.
+    """
     if not isinstance(told, dict) or not {"recipe", "rows"} <= told.keys() <= {field.name for field in fields(Table)}:
         raise ValueError(
             f"{what} is none: expected recipe: NAME, rows: {{ROW: OPTIONS}} and, if wanted, samples: NUMBER, draws: NUMBER, "
@@ -120,11 +132,32 @@ def _table(what: str, told: Any) -> Table:
         )
     if not isinstance(told["rows"], dict) or not told["rows"]:
         raise ValueError(f"{what} has no rows: expected rows: {{ROW: OPTIONS}}, the baseline first, with options or none")
-    rows = {str(row): shlex.split(options or "") for row, options in told["rows"].items()}
+    rows = {str(row): _options(f"row {row!r} of {what}", options) for row, options in told["rows"].items()}
     for row in rows:
-        if "/" in row:
-            raise ValueError(f"{what} has a row {row!r}: its folder has that name, expected one without /")
+        check_folder_name(row, f"row of {what}")
+    if not isinstance(told["recipe"], str):
+        raise ValueError(f"expected the name of a recipe in {what}, got {told['recipe']!r:.80}")
+    for name, least in (("samples", 1), ("draws", 0)):
+        value = told.get(name, least)
+        if type(value) is not int or not least <= value <= MOST:
+            raise ValueError(f"expected {name} of {what} from {least} to {MOST:,}, got {value!r:.80}")
+    if (features := told.get("features", "pixels")) not in list(EXTRACTORS):
+        raise ValueError(f"expected features of {what} as {', '.join(EXTRACTORS)}, got {features!r:.80}")
     return Table(**{**told, "rows": rows})
+
+
+def _options(what: str, told: Any) -> list[str]:
+    """The options of a row as on the command line.
+
+    Raises:
+        ValueError: If they are no text, or a quotation mark in it has no other.
+    """
+    if told is not None and not isinstance(told, str):
+        raise ValueError(f"expected options as text, such as --objective.beta 0.5, for {what}, got {told!r:.80}")
+    try:
+        return shlex.split(told or "")
+    except ValueError as error:
+        raise ValueError(f"expected options as on the command line for {what}, got {told!r:.80}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -253,7 +286,10 @@ def _check_alike(folder: Path, asked: Asked) -> None:
 
 def _done(folder: Path) -> Found:
     check(folder, ROW)
-    return json.loads((folder / ROW).read_text(encoding="utf-8"))
+    found = checked_summary(read_json(folder / ROW), folder / ROW)
+    if not isinstance(found.get("asked", {}), dict) or not isinstance(found.get("error", ""), str):
+        raise ValueError(f"{folder / ROW} is damaged: expected what was asked for, and an error as text; remove it")
+    return found
 
 
 def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> tuple[Found, dict[str, bytes]]:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from uncollapse.atomic_write import atomic_write, remedy
+from uncollapse.plain_files import Damaged, read_json
 
 FORMAT = 1
 TRIES = 20  # how often a checkpoint is read again that a training replaces all the time
@@ -168,9 +169,11 @@ def verify(directory: Path) -> dict[str, Any]:
             f"{directory} is no checkpoint: it has no state.json; give a run folder that `uncollapse train` wrote"
         )
     try:
-        values = json.loads(file.read_text())
+        values = read_json(file)
         found, hashes = values.get("format"), dict(values["sha256"])
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except Damaged as error:
+        raise CheckpointError(f"{error}; {_instead(directory)}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged ({error}); {_instead(directory)}") from error
     if found != FORMAT:
         raise CheckpointError(f"{file} is of format {found}, this version reads format {FORMAT}; use the version that wrote it")
@@ -178,7 +181,8 @@ def verify(directory: Path) -> dict[str, Any]:
     if own is not None and own != _sha256_of({name: value for name, value in values.items() if name != "sha256"}):
         raise CheckpointError(f"{file} is damaged: its hash is not the one it was saved with; {_instead(directory)}")
     for name, expected in hashes.items():
-        if not (directory / name).exists() or _sha256(directory / name) != expected:
+        plain = Path(name).name == name and (directory / name).is_file()
+        if not plain or _sha256(directory / name) != expected:
             raise CheckpointError(
                 f"{directory / name} is damaged: its hash is not the one it was saved with; {_instead(directory)}"
             )

@@ -77,7 +77,7 @@ def _nested(message: str, path: list[str]) -> str | None:
         path: The keys from the recipe's own down to the part's that it names.
     """
     missing = re.search(r"the following arguments are required: (\w+)", message)
-    if missing:
+    if missing and path:
         option = ".".join([*path, missing[1]])
         usual = {"family": f"Gaussian --{option}.network MLP", "network": "MLP"}.get(missing[1], "VALUE")
         return f"--{option} is missing: {path[-1]} has no {missing[1]} to fall back on; write --{option} {usual}"

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from uncollapse.plain_files import check_yaml
 from uncollapse.training.checkpoint import TRIES, CheckpointError, write
 
 CONFIG, WORDS, SUMMARY = "config.yaml", "words.txt", "summary.json"
@@ -168,6 +169,7 @@ def _changes(record: Record | None, content: bytes) -> list[tuple[str, Any, Any]
     if len(content) > 2 * len(config) + 1000:
         return None
     try:
+        check_yaml(content.decode())
         before, now = (yaml.safe_load(text) for text in (config, content.decode()))
         return list(differences(before, now))
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):

@@ -81,13 +81,25 @@ class Kept:
         if not standing(last).exists() and any((self.folder.parent / name).exists() for name in ("metrics.jsonl", CONFIG)):
             return None
         tensors, values = read_state(last)
+        _check_values(values, last)
+        try:
+            self._restore(last, tensors, values)
+        except (KeyError, TypeError, IndexError, RuntimeError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"{last} is damaged: it lacks what this recipe needs to go on ({type(error).__name__}: {error}); train again"
+            ) from error
+        return values
+
+    def _restore(self, last: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Take over weights and states of a checkpoint."""
         take(self.model, load_file(standing(last) / "model.safetensors"), last)
         device = next(self.model.parameters()).device
         self.procedure.restore({k.removeprefix("procedure."): v for k, v in tensors.items() if k.startswith("procedure.")})
         for i, update in enumerate(self.updates):
             update.restore({k.removeprefix(_name(i, "")): v for k, v in tensors.items() if k.startswith(_name(i, ""))})
         self.meter.restore({k: v.to(device) for k, v in tensors.items()}, values.get("meter", ()))
-        return values
 
     def tidy(self) -> None:
         """Put right what a kill left half written; for the one process that writes."""
@@ -113,6 +125,31 @@ def left(folder: Path) -> str:
     except (OSError, CheckpointError, KeyError):
         return f"the last checkpoint in {folder} is damaged."
     return f"the checkpoint of step {step} in {folder} is whole."
+
+
+def _check_values(values: dict[str, Any], last: Path) -> None:
+    """Refuse a state whose numbers are none.
+
+    Raises:
+        CheckpointError: If one is missing, or of another kind.
+    """
+    for name, kinds in STATE.items():
+        value = values.get(name)
+        negative = isinstance(value, int | float) and name != "best" and value < 0
+        if name not in values or not isinstance(value, kinds) or isinstance(value, bool) or negative:
+            raise CheckpointError(
+                f"{last / 'state.json'} is damaged: expected a number as {name}, got {value!r:.80}; train again"
+            )
+
+
+STATE: dict[str, tuple[type, ...]] = {
+    "step": (int,),
+    "stale": (int,),
+    "training_seconds": (int, float),
+    "seconds": (int, float),
+    "best": (int, float, type(None)),
+}
+"""The values of a checkpoint that going on needs, and their kinds."""
 
 
 def keep(model: nn.Module, directory: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:

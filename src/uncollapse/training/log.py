@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.atomic_write import FULL
+from uncollapse.plain_files import check_plain
 from uncollapse.training.checkpoint import CheckpointError, write
 
 Line = dict[str, Any]
@@ -97,17 +98,59 @@ class Log:
         """Forget the lines after this step: those that a resumed run writes again."""
         if self.file is None or not self.file.exists():
             return
-        lines = [line for text in self.file.read_text().splitlines() if (line := _parsed(text)) and line["step"] <= step]
+        lines = [line for line in read_lines(self.file) if line["step"] <= step]
         write(self.file, "".join(json.dumps(line) + "\n" for line in lines))
         self.lines = lines
 
 
-def _parsed(text: str) -> Line | None:
-    """A line, or None for one that a kill cut short."""
+TEXTS = ("kind", "verdict", "reason", "estimator")
+"""Names in a line whose values are text."""
+
+LARGEST = 2**30
+"""Bytes that metrics.jsonl may have."""
+
+LONGEST = 2**20
+"""Bytes that a line of it may have."""
+
+
+def read_lines(file: Path) -> list[Line]:
+    """The lines of metrics.jsonl; a last one that a kill cut short is left out.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If another line is damaged: it is not JSON, states no kind or step, or no numbers where they are due.
+    """
+    check_plain(file, LARGEST)
+    found: list[Line] = []
+    with file.open("rb") as stream:
+        for i, text in enumerate(iter(lambda: stream.readline(LONGEST), b"")):
+            line = _parsed(text)
+            if line is None and text.endswith(b"\n") and text.strip():
+                raise ValueError(f"{file} is damaged in line {i + 1}: expected a kind, a step and numbers, got {text[:60]!r}")
+            found += [] if line is None else [line]
+    return found
+
+
+def _parsed(text: bytes) -> Line | None:
+    """A line, or None for what is none."""
     try:
-        return json.loads(text)
-    except ValueError:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
         return None
+    if not isinstance(line, dict) or not isinstance(line.get("kind"), str) or type(line.get("step")) is not int:
+        return None
+    return line if all(_fits(name, value) for name, value in line.items()) else None
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a value of a line is of the kind that its name says: text, texts, or numbers and nulls."""
+    if name in TEXTS or name.endswith("_of"):
+        return value is None or isinstance(value, str)
+    if name in ("remedies", "notes"):
+        return isinstance(value, list) and all(isinstance(line, str) for line in value)
+    return all(
+        v is None or (isinstance(v, int | float) and abs(v) < 1e300) for v in (value if isinstance(value, list) else [value])
+    )
 
 
 def plain(value: Any) -> Any:

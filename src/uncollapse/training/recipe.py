@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -13,9 +14,13 @@ from torch.optim import Optimizer
 
 from uncollapse.data import Data, load
 from uncollapse.distributions import LatentVariableModel, Likelihood, Posterior, Prior
+from uncollapse.folder_names import check_folder_name
 from uncollapse.learning import Objective, Procedure
+from uncollapse.plain_files import read_yaml, register
+from uncollapse.sizes import building
 from uncollapse.training.complaints import check_names, complaint
 from uncollapse.training.named import located
+from uncollapse.training.recipe_values import check_values, largest
 from uncollapse.training.settings import Machine, Training
 
 SHORT = {
@@ -30,6 +35,10 @@ SHORT = {
     "--latent": "--features",
 }
 """Options that have a short name on the command line."""
+
+
+COPIES = 4
+"""Numbers that a weight takes in a training: its own, its gradient, and the averages of Adam."""
 
 
 def model_parts(
@@ -56,7 +65,7 @@ def model_parts(
 
 def parser() -> ArgumentParser:
     """The parser of everything that a recipe holds; its options are the constructors' parameters."""
-    parser = ArgumentParser(prog="uncollapse train", exit_on_error=False, add_help=False)
+    parser = ArgumentParser(prog="uncollapse train", exit_on_error=False, add_help=False, parser_mode=register())
     parser.add_argument("--config", action="config", help="a recipe")
     parser.add_argument("--recipe", type=str, default="", help="name of the recipe, kept in config.yaml")
     parser.add_function_arguments(model_parts)
@@ -90,14 +99,19 @@ class Recipe:
         """
         file, given, reader = located("recipe", "recipes", recipe), lengthen(options), parser()
         check_names(given)
+        check_values(read_yaml(file))
+        check_values({name.lstrip("-"): value for name, value in pairwise([*given, ""]) if name.startswith("--")})
         try:
             found = reader.parse_args(["--config", str(file), *given])
         except ArgumentError as error:
             raise ValueError(complaint(str(error), reader, SHORT)) from error
         values = yaml.safe_load(reader.dump(found))
+        check_values(values)
         name = values.pop("recipe") or file.stem
+        check_folder_name(name, "recipe")
         try:
-            return cls(name, values, reader.instantiate(found))
+            with building(f"the recipe {name}"):
+                return cls(name, values, reader.instantiate(found))
         except ValueError as error:  # of a part, which says so itself unless jsonargparse put its words around it
             if "\n" not in str(error):
                 raise
@@ -128,7 +142,8 @@ class Recipe:
         p = self.parts
         if p.features < 1:
             raise ValueError(f"expected --latent of at least 1, came {p.features}")
-        return self.learns.of(p.features, list(shape), p.prior, p.likelihood, p.posterior)
+        with building(self._told, COPIES):
+            return self.learns.of(p.features, list(shape), p.prior, p.likelihood, p.posterior)
 
     @property
     def learns(self) -> Any:
@@ -136,9 +151,16 @@ class Recipe:
         module, _, name = self.values["objective"]["class_path"].rpartition(".")
         return getattr(import_module(module), name).learns
 
+    @property
+    def _told(self) -> str:
+        """What builds the model, for errors."""
+        number = largest(self.values)
+        return f"the recipe {self.name}" + (f" (its largest number: {number})" if number else "")
+
     def procedure(self, model: LatentVariableModel) -> Procedure:
         """The procedure that learns a model."""
-        return self.parts.procedure(self.parts.objective(model))
+        with building(self._told, COPIES):
+            return self.parts.procedure(self.parts.objective(model))
 
 
 def lengthen(options: Iterable[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """A run: a recipe carried out in a folder, and that folder read again."""
 
+import inspect
 import json
 import os
 from collections.abc import Iterable
@@ -15,7 +16,10 @@ from uncollapse.data.text import in_vocabulary
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.distributions.saved import described
 from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
+from uncollapse.evaluation.numbers import checked_summary
 from uncollapse.gan import ImplicitModel
+from uncollapse.parts import build
+from uncollapse.plain_files import LARGEST_JSON, read_json, read_text, read_yaml
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify
 from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.documents import CONFIG, SUMMARY, WORDS, check, differences, option, put
@@ -197,8 +201,8 @@ def from_folder(directory: Path) -> Any:
         ValueError: If it is of a kind that this version does not know.
     """
     kind = described(directory)["model"]
-    if kind not in KINDS:
-        raise ValueError(f"{directory}/model.json holds a {kind}, this version knows {', '.join(KINDS)}; train it again")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"{directory}/model.json holds a {kind!r:.80}, this version knows {', '.join(KINDS)}; train it again")
     return KINDS[kind].from_pretrained(directory)
 
 
@@ -213,9 +217,10 @@ def read_config(run: Path, resuming: bool = False) -> dict[str, Any]:
     if not file.exists():
         raise FileNotFoundError(f"{run} is not a run folder: it has no config.yaml; give one that `uncollapse train` wrote")
     check(run, CONFIG, resuming=resuming)
-    found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or "data" not in found:
-        raise ValueError(f"{file} is damaged: expected a recipe with its data; train again")
+    found = read_yaml(file)
+    data = found.get("data")
+    if not isinstance(data, dict) or not data.keys() <= inspect.signature(load).parameters.keys():
+        raise ValueError(f"{file} is damaged: expected a recipe with its data, got data {data!r:.80}; train again")
     return found
 
 
@@ -227,7 +232,7 @@ def read_words(run: Path) -> list[str] | None:
     """
     check(run, WORDS)
     file = run / WORDS
-    return file.read_text(encoding="utf-8").splitlines() if file.exists() else None
+    return read_text(file, LARGEST_JSON).splitlines() if file.exists() else None
 
 
 def read_summary(run: Path) -> dict[str, Any]:
@@ -241,7 +246,7 @@ def read_summary(run: Path) -> dict[str, Any]:
     if not (run / "summary.json").exists():
         read_config(run)
         raise FileNotFoundError(f"{run} has no summary.json: its training has not ended; go on with it by --resume")
-    return json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    return checked_summary(read_json(run / "summary.json"), run / "summary.json")
 
 
 def load_data(run: Path, name: str | None = None, length: int | None = None) -> Data:
@@ -254,5 +259,5 @@ def load_data(run: Path, name: str | None = None, length: int | None = None) -> 
     """
     options, words = read_config(run)["data"], read_words(run)
     if name is None or words is None:
-        return with_modes(load(**(options if name is None else options | {"name": name})))
-    return in_vocabulary(load(**options | {"name": name, "words": None, "length": length}), words)
+        return with_modes(build(options if name is None else options | {"name": name}, load))
+    return in_vocabulary(build(options | {"name": name, "words": None, "length": length}, load), words)

@@ -1,5 +1,6 @@
 """The one place where a loss becomes a step of the weights."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,6 +45,7 @@ class Update:
     ):
         self.parameters = list(parameters)
         self.optimizer = fused(optimizer(self.parameters))
+        check_rates(self.optimizer)
         self.accelerator, self.clip, self.ema = accelerator, training.clip, training.ema
         self.schedule: Schedule = training.schedule
         self.rates = [rate * float(group["lr"]) for group in self.optimizer.param_groups]
@@ -115,6 +117,28 @@ class Update:
             prefix = f"optimizer.{i}."
             values = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
             self.optimizer.state[p] = {key: value.to(p.device) for key, value in values.items()}
+
+
+def check_rates(optimizer: Optimizer) -> None:
+    """Refuse an optimiser that moves nothing, or whose decay alone throws the weights further than they were.
+
+    Raises:
+        ValueError: If a learning rate is not above 0, or a weight decay is negative or times it above 1.
+
+    Example:
+        >>> check_rates(torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.0))
+        Traceback (most recent call last):
+        ValueError: expected --optimizer.lr above 0, got 0.0: it would move nothing
+    """
+    for group in optimizer.param_groups:
+        rate, decay = float(group["lr"]), float(group.get("weight_decay", 0.0))
+        if not 0 < rate < math.inf:
+            raise ValueError(f"expected --optimizer.lr above 0, got {rate}: it would move nothing")
+        if not 0 <= decay * rate <= 1:
+            raise ValueError(
+                f"expected --optimizer.weight_decay from 0 to {1 / rate:g}, one by the learning rate, got {decay:g}: "
+                "it would throw the weights beyond 0"
+            )
 
 
 def fused(optimizer: Optimizer) -> Optimizer:

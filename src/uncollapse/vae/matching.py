@@ -29,14 +29,14 @@ class InfoVAE(Bound):
     Args:
         model: The model and posterior.
         k: Monte Carlo samples K per observation.
-        alpha: α, at most 1: the weight of the information.
+        alpha: α, from 0 to 1: the weight of the information.
         lam: λ, at least 1 - α. One MMD² is at most 2 and no nats, so λ is large where reconstructions cost hundreds of nats.
         kernel: Of the MMD; its bandwidths follow the latent's size.
         unbiased: The MMD's U-statistic; else its V-statistic, which is never negative.
 
     Raises:
-        ValueError: If alpha is above 1, or alpha + lam below 1 (the divergence of q(z) would be rewarded); or if nothing would
-            train the prior.
+        ValueError: If alpha is outside [0, 1], or alpha + lam below 1 (the divergence of q(z) would be rewarded); or if
+            nothing would train the prior.
 
     References:
         Zhao, Song and Ermon (2019), InfoVAE, equation 6; Tolstikhin et al. (2018), Wasserstein Auto-Encoders, algorithm 2.
@@ -63,6 +63,11 @@ class InfoVAE(Bound):
         super().__init__(model, k)
         if alpha > 1:
             raise ValueError(f"expected alpha of at most 1, came {alpha}: above it every q(z|x) is pushed away from the prior")
+        if alpha < 0:
+            raise ValueError(
+                f"expected alpha of at least 0, got {alpha}: below it information is taxed twice; write the ELBO with "
+                f"beta={1 - alpha:g}"
+            )
         if alpha + lam < 1:
             raise ValueError(
                 f"expected alpha + lam of at least 1, came {alpha} + {lam}: below it q(z) is pushed away from the prior; write "
