@@ -1,7 +1,7 @@
 """Models that are written down with their weights and built again."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from uncollapse.own_modules import Named
 from uncollapse.parts import Part, build
 
 FORMAT = 2
@@ -50,13 +51,18 @@ class Saved(nn.Module):
             staged.replace(directory / name)
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path) -> Self:
+    def from_pretrained(cls, directory: str | Path, parts: Iterable[Named] = ()) -> Self:
         """Build the model that `save_pretrained` wrote.
+
+        Args:
+            directory: The folder.
+            parts: What holds classes of your own that it is made of: classes, modules, or paths of .py files, which are
+                imported. A model that names others is refused, and nothing of it is run.
 
         Raises:
             FileNotFoundError: If the directory holds no model.
-            ValueError: If it is another kind of model, was written in another format, is damaged, or its weights have other
-                shapes than its description.
+            ValueError: If it is another kind of model, was written in another format, is damaged, names a class that is
+                neither the library's nor in `parts`, or its weights have other shapes than its description.
         """
         directory = Path(directory)
         document = described(directory)
@@ -67,7 +73,7 @@ class Saved(nn.Module):
         weights = file.read_bytes() if file.exists() else b""
         if sha256(weights).hexdigest() != expected:
             raise ValueError(f"{file} is damaged: its bytes are not those that were saved; take a copy of it, or train again")
-        model: Self = build(document, cls.of)
+        model: Self = build(document, cls.of, parts)
         model.load_weights(load(weights), str(directory))
         return model.eval()
 

@@ -13,14 +13,16 @@ import numpy as np
 import torch
 import yaml
 
+from uncollapse.allowlist import NotAllowedError
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, fid_of_draws, with_modes
 from uncollapse.evaluation.samples import DRAWN
+from uncollapse.own_modules import Named
 from uncollapse.training.checkpoint import CheckpointError, write
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.named import located
-from uncollapse.training.recipe import Recipe
+from uncollapse.training.recipe import Recipe, checked
 from uncollapse.training.run import check_resumable, read_config, train
 from uncollapse.vae import VAE
 
@@ -145,9 +147,22 @@ class Asked:
     draws: int = 0
     features: str = "pixels"
 
-    def read(self) -> Recipe:
+    def check(self, parts: Iterable[Named] = ()) -> None:
+        """Refuse a recipe or options that name a class which is not allowed; what else is wrong with them, their row will say.
+
+        Raises:
+            NotAllowedError: If they do.
+        """
+        try:
+            checked(located("recipe", "recipes", self.recipe), shlex.split(f"{self.options} {self.own}"), parts)
+        except NotAllowedError:
+            raise
+        except (ValueError, OSError):
+            return
+
+    def read(self, parts: Iterable[Named] = ()) -> Recipe:
         """The recipe with all options."""
-        return Recipe.read(self.recipe, shlex.split(f"{self.options} {self.own}"))
+        return Recipe.read(self.recipe, shlex.split(f"{self.options} {self.own}"), parts)
 
 
 def carry_out(
@@ -161,6 +176,7 @@ def carry_out(
     draws: int | None = None,
     features: str | None = None,
     watching: Callable[[str, str, Recipe], Iterable[Observer]] = lambda title, row, recipe: (),
+    parts: Iterable[Named] = (),
 ) -> Iterator[tuple[str, str, Found]]:
     """Train and evaluate row after row, each in a run folder of its own, OUT/TABLE/ROW; rows that are done are read again.
 
@@ -177,12 +193,14 @@ def carry_out(
         draws: Draws that the FID is of, 0 for none; None: each table's own number.
         features: What it is over; None: each table's own.
         watching: What looks on while a row of a table is trained.
+        parts: What holds classes of your own that recipes and rows name: classes, modules, or paths of .py files.
 
     Yields:
         The name of a table, that of a row, and its numbers, or its `error`.
 
     Raises:
-        ValueError: If there is no such row or table, or the folder holds rows that were asked for otherwise.
+        ValueError: If there is no such row or table, the folder holds rows that were asked for otherwise, or one names a class
+            that is neither the library's nor in `parts`.
     """
     own = {"samples": samples, "draws": draws, "features": features}
     given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
@@ -191,14 +209,16 @@ def carry_out(
     chosen = bench.only(rows, tables)
     for title, row in _places(bench):
         _check_alike(out / title / row, asked[title, row])
+    for place in _places(chosen):
+        asked[place].check(parts)
     for title, row in _places(chosen):
         folder, what = out / title / row, asked[title, row]
         if not (folder / "row.json").exists():
             if (folder / "metrics.jsonl").exists():
-                check_resumable(what.read(), folder)
+                check_resumable(what.read(parts), folder)
             try:
-                found = _row(what, folder, partial(watching, title, row))
-            except CheckpointError:
+                found = _row(what, folder, partial(watching, title, row), parts)
+            except (CheckpointError, NotAllowedError):
                 raise
             except (ValueError, RuntimeError, OSError) as error:
                 found = {"error": " ".join(str(error).split())}
@@ -240,9 +260,9 @@ def _done(folder: Path) -> Found:
     return json.loads((folder / "row.json").read_text(encoding="utf-8"))
 
 
-def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> Found:
+def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]], parts: Iterable[Named] = ()) -> Found:
     """One row's numbers."""
-    recipe = asked.read()
+    recipe = asked.read(parts)
     extractor = _extractor(asked, recipe)
     fitted, _ = train(recipe, out, (out / "metrics.jsonl").exists(), watching(recipe))
     if fitted.signal is not None:
@@ -298,6 +318,6 @@ def _difference(folder: Path, first: Path) -> dict[str, float]:
         return {}
     if read_config(folder)["data"] != read_config(first)["data"]:
         return {}
-    less = np.load(first / EACH) - np.load(folder / EACH)
+    less = np.subtract(*(np.load(place / EACH, allow_pickle=False) for place in (first, folder)))
     error = float(less.std(ddof=1)) / math.sqrt(len(less)) if len(less) > 1 else math.nan
     return plain({"difference": float(less.mean()), "difference_standard_error": error})

@@ -16,6 +16,7 @@ from uncollapse.distributions import LatentVariableModel
 from uncollapse.distributions.saved import described
 from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
 from uncollapse.gan import ImplicitModel
+from uncollapse.own_modules import Named
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
 from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.fit import fit
@@ -82,7 +83,7 @@ def check_resumable(recipe: Recipe, out: Path) -> None:
         ValueError: If an option was changed that would make another run of it.
     """
     read_config(out)
-    before, now = (_flat(r.values) for r in (Recipe.read(str(out / "config.yaml")), recipe))
+    before, now = (_flat(r.values) for r in (Recipe.read(str(out / "config.yaml"), parts=recipe.own), recipe))
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name) and name not in FREE and not name.startswith("machine."):
             option = name.replace(".init_args", "").removesuffix(".class_path")
@@ -126,7 +127,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
             seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.training)
     elif isinstance(model, LatentVariableModel):
         looks = [line for line in fitted.lines if line["kind"] == "valid"]
-        seen = evaluate_samples(model, data, "valid", looks=looks, quick=True, game=load_game(out, model))
+        seen = evaluate_samples(model, data, "valid", looks=looks, quick=True, game=load_game(out, model, recipe.own))
         seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.training)
     return {
         **seen,
@@ -179,24 +180,30 @@ def new_folder(name: str, root: Path = Path("runs")) -> Path:
     raise CheckpointError(f"there are 9999 runs of {name} in {root}; write elsewhere with --out")
 
 
-def load_model(run: str | Path) -> Any:
+def load_model(run: str | Path, parts: Iterable[Named] = ()) -> Any:
     """The trained model of a run folder, its best weights, checked against their hash; or of a `save_pretrained` folder.
+
+    Args:
+        run: The folder.
+        parts: What holds classes of your own that the model is made of: classes, modules, or paths of .py files, which are
+            imported. A model that names others is refused, and nothing of it is run.
 
     Raises:
         FileNotFoundError: If the folder holds no model.
         CheckpointError: If its files are damaged.
+        ValueError: If the model names a class that is neither the library's nor in `parts`.
     """
     run = Path(run)
     if (run / "model.json").exists() and not (run / "state.json").exists():
-        return from_folder(run)
+        return from_folder(run, parts)
     for name in ("best", "last"):
         directory = run / "checkpoints" / name
         if standing(directory).exists():
-            return steadily(directory, from_folder)
+            return steadily(directory, lambda place: from_folder(place, parts))
     raise FileNotFoundError(f"{run} is not a run folder: expected {run}/checkpoints; give one that `uncollapse train` wrote")
 
 
-def from_folder(directory: Path) -> Any:
+def from_folder(directory: Path, parts: Iterable[Named] = ()) -> Any:
     """The model that `save_pretrained` wrote, of whichever kind: a `VAE` or an `ImplicitModel`.
 
     Raises:
@@ -205,7 +212,7 @@ def from_folder(directory: Path) -> Any:
     kind = described(directory)["model"]
     if kind not in KINDS:
         raise ValueError(f"{directory}/model.json holds a {kind}, this version knows {', '.join(KINDS)}; train it again")
-    return KINDS[kind].from_pretrained(directory)
+    return KINDS[kind].from_pretrained(directory, parts)
 
 
 def read_config(run: Path) -> dict[str, Any]:
