@@ -94,7 +94,7 @@ def _code(options: Namespace, model: LatentVariableModel) -> int | None:
     """How many latents the encoder infers, the first ones (InfoGAN); None: all."""
     if not isinstance(model, ImplicitModel) or model.posterior is None:
         return None
-    return getattr(load_game(options.run, model), "code", None)
+    return getattr(load_game(options.run, model, options.imports), "code", None)
 
 
 def _check_whole(options: Namespace, model: LatentVariableModel) -> None:
