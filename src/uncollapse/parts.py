@@ -1,8 +1,11 @@
 """Parts: classes whose constructor signature is their configuration; how one is written down, and built again."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Self, TypeVar
+
+from uncollapse.allowlist import Allowlist, path_of
+from uncollapse.own_modules import Named
 
 T = TypeVar("T")
 
@@ -36,18 +39,7 @@ class Part:
         """
         kept = {name: value for name, value in self._arguments.items() if name not in self.given}
         written = {name: _write(value, self, name) for name, value in kept.items()}
-        return {"class_path": _path(type(self)), "init_args": written}
-
-
-def _path(cls: type) -> str:
-    """The import path by which users name a class: the shortest of its module's parents that exports it."""
-    import sys
-
-    names = cls.__module__.split(".")
-    for n in range(1, len(names)):
-        if getattr(sys.modules.get(".".join(names[:n])), cls.__name__, None) is cls:
-            return ".".join([*names[:n], cls.__qualname__])
-    return f"{cls.__module__}.{cls.__qualname__}"
+        return {"class_path": path_of(type(self)), "init_args": written}
 
 
 def _write(value: Any, owner: Part, name: str) -> Any:
@@ -59,7 +51,7 @@ def _write(value: Any, owner: Part, name: str) -> Any:
         case Part():
             return value.configuration()
         case type():
-            return _path(value)
+            return path_of(value)
     product = getattr(owner, name, None)
     if isinstance(product, Part):
         return product.configuration()
@@ -69,15 +61,31 @@ def _write(value: Any, owner: Part, name: str) -> Any:
     )
 
 
-def build(configuration: dict[str, Any], function: Callable[..., T]) -> T:
+def allowlist(parts: Iterable[Named] = (), *functions: Callable[..., Any]) -> Allowlist:
+    """The classes that a configuration may name: the library's, and those that the user named.
+
+    Args:
+        parts: Classes, modules, import paths of modules, or paths of .py files.
+        functions: What takes the parts, beside other parts.
+
+    Example:
+        >>> allowlist().check({"beta": {"class_path": "os.system", "init_args": {"command": "ls"}}})
+        Traceback (most recent call last):
+        uncollapse.allowlist.NotAllowedError: expected a part of uncollapse as beta, got 'os.system'; use --import FILE.py, ...
+    """
+    return Allowlist(Part, parts, functions)
+
+
+def build(configuration: dict[str, Any], function: Callable[..., T], parts: Iterable[Named] = ()) -> T:
     """Call a function with arguments given as configurations of parts, checked against its signature.
 
     Args:
         configuration: One entry a parameter; parts as ``{"class_path": ..., "init_args": {...}}``.
         function: What to call; its annotations say which parts fit.
+        parts: What holds classes of the user's own, which it may name beside those of the library.
 
     Raises:
-        ValueError: If an entry does not fit the signature.
+        ValueError: If an entry does not fit the signature, or names a class that is not allowed.
 
     Example:
         >>> from uncollapse.schedules import Linear, Schedule
@@ -90,10 +98,15 @@ def build(configuration: dict[str, Any], function: Callable[..., T]) -> T:
 
     from uncollapse.plain_files import register
 
+    allowed = allowlist(parts, function)
+    try:
+        checked = allowed.check(configuration)
+    except ValueError as error:
+        raise type(error)(f"the configuration does not fit: {error}") from error
     parser = ArgumentParser(exit_on_error=False, parser_mode=register())
     parser.add_function_arguments(function)
     try:
-        arguments = parser.instantiate(parser.parse_object(configuration))
+        arguments = parser.instantiate(parser.parse_object(checked, env=False))
     except ArgumentError as error:
         raise ValueError(f"the configuration does not fit: {error}") from error
     return function(**arguments)

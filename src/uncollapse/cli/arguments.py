@@ -164,8 +164,20 @@ def check_out(out: Path | None) -> None:
         raise FileNotFoundError(f"expected --out in a folder that is there, got {out}; make {out.parent} first")
 
 
+def _imports(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="import a file, or an installed module, with parts of your own: its classes may be named then, no others",
+    )
+
+
 def _run(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder that `uncollapse train` wrote")
+    _imports(parser)
     parser.add_argument(
         "--device", default="auto", metavar="D", help="auto (an accelerator if there is one), cpu, cuda, cuda:1, mps"
     )
@@ -321,6 +333,7 @@ def _train(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", type=seeds, default=1, metavar="N", help="train N times, with seed, seed + 1, ...")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     parser.add_argument("--options", action="store_true", help="list every option of every part, and end")
+    _imports(parser)
     _json(parser)
 
 
@@ -336,6 +349,7 @@ def _bench(parser: ArgumentParser) -> None:
         "--draws", type=none_or_counted, metavar="N", help="draws of each row for the FID, 0: none (default: the table's)"
     )
     parser.add_argument("--fid-features", choices=FEATURES, help="what it is over (default: the table's, or pixels)")
+    _imports(parser)
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     _json(parser)
 

@@ -34,7 +34,7 @@ def bench(options: Namespace) -> None:
     rows, tables = _names(options.only), _names(options.table)
     watch = Watch(chosen, options.json)
     measured = options.samples, options.examples, rows, tables, options.draws, options.fid_features
-    done = carry_out(chosen, out, options.parts, *measured, watch)
+    done = carry_out(chosen, out, options.parts, *measured, watch, options.imports)
     for title, row, found in done:
         write(out / "table.md", markdown(chosen, results(chosen, out)) + "\n")
         watch.ended(title, row, found)
@@ -44,7 +44,7 @@ def bench(options: Namespace) -> None:
             print()
             Console(width=None if console.is_terminal else 120).print(rows_table(title, found))
         print(f"table: {out / 'table.md'}")
-    page = None if options.no_report else write_bench_report(out, chosen, everything)
+    page = None if options.no_report else write_bench_report(out, chosen, everything, options.imports)
     print(json.dumps(everything, indent=2)) if options.json else print(f"report: {page}" if page else f"rows: {out}")
 
 

@@ -49,12 +49,12 @@ def _recipe(options: Namespace) -> tuple[Recipe, Path]:
     """What to train, and where: a resumed run's own configuration, with what was asked beside it."""
     name = options.recipe or "vae"
     if not options.resume:
-        recipe = Recipe.read(name, options.parts)
+        recipe = Recipe.read(name, options.parts, options.imports)
         return recipe, options.out or new_folder(recipe.name)
     out = options.out or Path("runs") / Path(name).stem
     begun = out if options.seeds == 1 else _first_seed(out)
     read_config(begun, resuming=True)
-    return Recipe.read(str(begun / "config.yaml"), options.parts), out
+    return Recipe.read(str(begun / "config.yaml"), options.parts, options.imports), out
 
 
 def _discard(out: Path, options: Namespace) -> None:
@@ -78,6 +78,7 @@ def _carried_out(recipe: Recipe, out: Path, options: Namespace, resume: bool) ->
         again = f"--seeds {options.seeds} --resume --out {shlex.quote(str(options.out or out.parent))}"
         if options.seeds == 1:
             again = f"--resume --out {shlex.quote(str(out))}"
+        again = " ".join([*(f"--import {shlex.quote(file)}" for file in options.imports), again])
         stopped = f"stopped by signal {fitted.signal} after step {fitted.step}, {saved}"
         console.print(f"{stopped}; go on with\n  uncollapse train {marked(again)}", highlight=False)
         return 128 + fitted.signal, {}
@@ -132,9 +133,10 @@ def _seed(options: Namespace, first: Recipe, folder: Path, i: int) -> tuple[Reci
     seed = first.training.seed + i
     out = folder / f"seed-{seed}"
     source = str(_first_seed(folder) / "config.yaml") if options.resume else options.recipe or "vae"
-    recipe = Recipe.read(source, [*options.parts, "--seed", str(seed)])
+    recipe = Recipe.read(source, [*options.parts, "--seed", str(seed)], options.imports)
     begun = options.resume and (out / "config.yaml").exists()
-    done = begun and (out / "summary.json").exists() and Recipe.read(str(out / "config.yaml")).values == recipe.values
+    done = begun and (out / "summary.json").exists()
+    done = done and Recipe.read(str(out / "config.yaml"), parts=options.imports).values == recipe.values
     return recipe, out, done, begun
 
 

@@ -97,7 +97,7 @@ def _code(options: Namespace, model: LatentVariableModel) -> int | None:
     """How many latents the encoder infers, the first ones (InfoGAN); None: all."""
     if not isinstance(model, ImplicitModel) or model.posterior is None:
         return None
-    return getattr(load_game(options.run, model), "code", None)
+    return getattr(load_game(options.run, model, options.imports), "code", None)
 
 
 def _check_whole(options: Namespace, model: LatentVariableModel) -> None:
@@ -163,13 +163,13 @@ def _cures(options: Namespace, model: LatentVariableModel, seen: dict[str, Any])
     file = options.run / "config.yaml"
     if not file.exists():
         return None
-    recipe = Recipe.read(str(file))
+    recipe = Recipe.read(str(file), parts=options.imports)
     return remedies(recipe.procedure(model), str(file), seen, recipe.training)
 
 
 def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick: bool = False) -> dict[str, Any]:
     """What can be said of a model by its draws, and the remedies for the recipe that it was trained with."""
-    trained = load_game(options.run, model)
+    trained = load_game(options.run, model, options.imports)
     game = None if options.data else trained  # on other data its critic is no evidence
     lines = [] if options.data else read_metrics(options.run / "metrics.jsonl")
     looks = [line for line in lines if line.get("kind") == "valid"]
@@ -184,7 +184,7 @@ def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick:
 
 def _model(options: Namespace) -> LatentVariableModel:
     """The model of a run on the device that was asked for."""
-    return load_model(options.run).to(place(options.device))
+    return load_model(options.run, options.imports).to(place(options.device))
 
 
 def _opened(options: Namespace) -> tuple[Any, Data]:

@@ -1,7 +1,7 @@
 """Models that are written down with their weights and built again."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from uncollapse.atomic_write import atomic_write
+from uncollapse.own_modules import Named
 from uncollapse.parts import Part, build
 from uncollapse.plain_files import check_lists, read_json
 from uncollapse.sizes import building
@@ -56,13 +57,18 @@ class Saved(nn.Module):
                 stream.write(content)
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path) -> Self:
+    def from_pretrained(cls, directory: str | Path, parts: Iterable[Named] = ()) -> Self:
         """Build the model that `save_pretrained` wrote.
+
+        Args:
+            directory: The folder.
+            parts: What holds classes of your own that it is made of: classes, modules, or paths of .py files, which are
+                imported. A model that names others is refused, and nothing of it is run.
 
         Raises:
             FileNotFoundError: If the directory holds no model.
-            ValueError: If it is another kind of model, was written in another format, is damaged, or its weights have other
-                shapes than its description.
+            ValueError: If it is another kind of model, was written in another format, is damaged, names a class that is
+                neither the library's nor in `parts`, or its weights have other shapes than its description.
         """
         directory = Path(directory)
         document = described(directory)
@@ -74,7 +80,7 @@ class Saved(nn.Module):
         if sha256(weights).hexdigest() != expected:
             raise ValueError(f"{file} is damaged: its bytes are not those that were saved; take a copy of it, or train again")
         with building(f"{directory}/model.json"):
-            model: Self = build(document, cls.of)
+            model: Self = build(document, cls.of, parts)
         model.load_weights(load(weights), str(directory))
         return model.eval()
 

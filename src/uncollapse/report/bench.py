@@ -1,7 +1,7 @@
 """The report of a bench: its tables and what their rows learned, side by side, in one HTML file on its own."""
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from torch import Tensor
 
 import uncollapse
 from uncollapse.atomic_write import write_text
+from uncollapse.own_modules import Named
 from uncollapse.report import comparisons, pictures
 from uncollapse.report.curves import Rows
 from uncollapse.report.figures import on, steady
@@ -36,7 +37,7 @@ Drawing = tuple[str, str, Callable[[], Figure], str]
 """Id and title of a figure, how it is drawn, and its caption."""
 
 
-def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found]]) -> Path:
+def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found]], parts: Iterable[Named] = ()) -> Path:
     """Write report.html into the folder of a bench.
 
     A table has its numbers, KL, mutual information and ELBO of all rows over the steps, the differences of nll, and of images
@@ -46,12 +47,13 @@ def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found
         out: The folder, which holds the run folder of each row as TABLE/ROW.
         bench: Its tables.
         found: The rows that are done, as `uncollapse.training.bench.results` gives them.
+        parts: What holds classes of your own that their models are made of: classes, modules, or paths of .py files.
 
     Returns:
         The path of the page.
     """
     out = Path(out)
-    tables = [_table(out, bench, title, rows, f"t{i}") for i, (title, rows) in enumerate(found.items())]
+    tables = [_table(out, bench, title, rows, f"t{i}", parts) for i, (title, rows) in enumerate(found.items())]
     text = template("bench.html").render(
         name=bench.name,
         tables=tables,
@@ -63,7 +65,7 @@ def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found
     return page
 
 
-def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: str) -> Item:
+def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: str, parts: Iterable[Named]) -> Item:
     """A table for the template; ids of what stands on it begin with `name`."""
     first = next(iter(bench.tables[title].rows))
     verdict = rows.get(first, {}).get("verdict", "")
@@ -81,7 +83,7 @@ def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: st
         "others": story(rows, first),
         "rows": [_line(out / title / row, bench.tables[title].rows[row], rows, row) for row in rows],
         "figures": list(_figures(out / title, rows, name)),
-        "made": list(_made(out / title, rows, name)),
+        "made": list(_made(out / title, rows, name, parts)),
     }
 
 
@@ -200,7 +202,7 @@ def _of_likelihoods(runs: dict[str, Rows], rows: dict[str, Found]) -> list[Drawi
     ]
 
 
-def _made(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
+def _made(folder: Path, rows: dict[str, Found], name: str, parts: Iterable[Named]) -> Iterator[Item]:
     """Samples and reconstructions of each row whose data are images, where anything is left of it."""
     x: dict[str, Tensor] = {}
     for i, (row, found) in enumerate(rows.items()):
@@ -209,7 +211,7 @@ def _made(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
         shown: Item = {"name": f"{name}-row{i}", "title": row, "verdict": found.get("verdict", ""), "pictures": []}
         shown["tone"] = TONES.get(shown["verdict"], UNTOLD)[0]
         try:
-            drawn = _pictures(folder / row, x)
+            drawn = _pictures(folder / row, x, parts)
         except (OSError, ValueError, RuntimeError) as error:
             yield shown | {"caption": f"Left out: {error}"}
             continue
@@ -217,15 +219,16 @@ def _made(folder: Path, rows: dict[str, Found], name: str) -> Iterator[Item]:
             yield shown | {"pictures": [Markup(svg(one, f"{shown['name']}-{j}")) for j, one in enumerate(drawn)]}
 
 
-def _pictures(run: Path, known: dict[str, Tensor], n: int = 8) -> list[Figure]:
+def _pictures(run: Path, known: dict[str, Tensor], parts: Iterable[Named] = (), n: int = 8) -> list[Figure]:
     """Samples and reconstructions of a run's model, n in a line; none of data that are no images.
 
     Args:
         run: The run folder.
         known: Held-out observations that were loaded already, by the options of their data.
+        parts: What holds classes of your own that its model is made of.
         n: Images in a line.
     """
-    model = load_model(run).to(place())
+    model = load_model(run, parts).to(place())
     if kind(model.likelihood.shape) != "image":
         return []
     options = str(read_config(run)["data"])

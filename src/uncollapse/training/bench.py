@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from uncollapse.allowlist import NotAllowedError
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, fid_of_draws, with_modes
@@ -20,13 +21,14 @@ from uncollapse.evaluation.extractors import EXTRACTORS
 from uncollapse.evaluation.numbers import checked_summary
 from uncollapse.evaluation.samples import DRAWN
 from uncollapse.folder_names import check_folder_name
+from uncollapse.own_modules import Named
 from uncollapse.plain_files import read_json, read_yaml
 from uncollapse.training.checkpoint import CheckpointError
 from uncollapse.training.documents import check, put
 from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.named import located
-from uncollapse.training.recipe import Recipe
+from uncollapse.training.recipe import Recipe, checked
 from uncollapse.training.run import check_resumable, read_config, train
 from uncollapse.vae import VAE
 
@@ -182,9 +184,22 @@ class Asked:
     draws: int = 0
     features: str = "pixels"
 
-    def read(self) -> Recipe:
+    def check(self, parts: Iterable[Named] = ()) -> None:
+        """Refuse a recipe or options that name a class which is not allowed; what else is wrong with them, their row will say.
+
+        Raises:
+            NotAllowedError: If they do.
+        """
+        try:
+            checked(located("recipe", "recipes", self.recipe), shlex.split(f"{self.options} {self.own}"), parts)
+        except NotAllowedError:
+            raise
+        except (ValueError, OSError):
+            return
+
+    def read(self, parts: Iterable[Named] = ()) -> Recipe:
         """The recipe with all options."""
-        return Recipe.read(self.recipe, shlex.split(f"{self.options} {self.own}"))
+        return Recipe.read(self.recipe, shlex.split(f"{self.options} {self.own}"), parts)
 
 
 def carry_out(
@@ -198,6 +213,7 @@ def carry_out(
     draws: int | None = None,
     features: str | None = None,
     watching: Callable[[str, str, Recipe], Iterable[Observer]] = lambda title, row, recipe: (),
+    parts: Iterable[Named] = (),
 ) -> Iterator[tuple[str, str, Found]]:
     """Train and evaluate row after row, each in a run folder of its own, OUT/TABLE/ROW; rows that are done are read again.
 
@@ -214,12 +230,14 @@ def carry_out(
         draws: Draws that the FID is of, 0 for none; None: each table's own number.
         features: What it is over; None: each table's own.
         watching: What looks on while a row of a table is trained.
+        parts: What holds classes of your own that recipes and rows name: classes, modules, or paths of .py files.
 
     Yields:
         The name of a table, that of a row, and its numbers, or its `error`.
 
     Raises:
-        ValueError: If there is no such row or table, or the folder holds rows that were asked for otherwise.
+        ValueError: If there is no such row or table, the folder holds rows that were asked for otherwise, or one names a class
+            that is neither the library's nor in `parts`.
         FolderInUse: If something else writes to the folder of a row.
         CheckpointError: If what a row holds was altered since it was written.
     """
@@ -230,24 +248,28 @@ def carry_out(
     chosen = bench.only(rows, tables)
     for title, row in _places(bench):
         _check_alike(out / title / row, asked[title, row])
+    for place in _places(chosen):
+        asked[place].check(parts)
     for title, row in _places(chosen):
         folder, what = out / title / row, asked[title, row]
         if not (folder / ROW).exists():
             with sole_writer(folder):
-                _carry_out_row(what, folder, partial(watching, title, row))
+                _carry_out_row(what, folder, partial(watching, title, row), parts)
         yield title, row, _done(folder)
 
 
-def _carry_out_row(asked: Asked, folder: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> None:
+def _carry_out_row(
+    asked: Asked, folder: Path, watching: Callable[[Recipe], Iterable[Observer]], parts: Iterable[Named]
+) -> None:
     """Train and evaluate a row and keep its numbers, or the error that it ended with; none that is done by now."""
     if (folder / ROW).exists():
         return
     if (folder / "metrics.jsonl").exists():
-        check_resumable(asked.read(), folder)
+        check_resumable(asked.read(parts), folder)
     each: dict[str, bytes] = {}
     try:
-        found, each = _row(asked, folder, watching)
-    except CheckpointError:
+        found, each = _row(asked, folder, watching, parts)
+    except (CheckpointError, NotAllowedError):
         raise
     except (ValueError, RuntimeError, OSError) as error:
         found = {"error": " ".join(str(error).split())}
@@ -292,9 +314,11 @@ def _done(folder: Path) -> Found:
     return found
 
 
-def _row(asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]]) -> tuple[Found, dict[str, bytes]]:
+def _row(
+    asked: Asked, out: Path, watching: Callable[[Recipe], Iterable[Observer]], parts: Iterable[Named] = ()
+) -> tuple[Found, dict[str, bytes]]:
     """One row's numbers, and the file of those of each observation, if there are any."""
-    recipe = asked.read()
+    recipe = asked.read(parts)
     extractor = _extractor(asked, recipe)
     fitted, _ = train(recipe, out, (out / "metrics.jsonl").exists(), watching(recipe))
     if fitted.signal is not None:
@@ -358,6 +382,6 @@ def _difference(folder: Path, first: Path) -> dict[str, float]:
         return {}
     for place in (first, folder):
         check(place, EACH)
-    less = np.load(first / EACH) - np.load(folder / EACH)
+    less = np.subtract(*(np.load(place / EACH, allow_pickle=False) for place in (first, folder)))
     error = float(less.std(ddof=1)) / math.sqrt(len(less)) if len(less) > 1 else math.nan
     return plain({"difference": float(less.mean()), "difference_standard_error": error})

@@ -17,6 +17,7 @@ from uncollapse.data.counter import permutation
 from uncollapse.data.further import Further
 from uncollapse.distributions import Likelihood
 from uncollapse.evaluation import log_likelihood
+from uncollapse.own_modules import Named
 from uncollapse.training.fit import fit
 from uncollapse.training.recipe import Recipe
 
@@ -32,6 +33,7 @@ class Estimator(TransformerMixin, BaseEstimator):
         options: More options as on the command line, ``("--likelihood", "Gaussian")``.
         steps: Updates in all; None: the recipe's.
         seed: Everything random follows from it.
+        parts: What holds classes of your own that the recipe or the options name: classes, modules, or paths of .py files.
 
     Attributes:
         model_: The trained `VAE`.
@@ -44,8 +46,15 @@ class Estimator(TransformerMixin, BaseEstimator):
         ((400, 2), True)
     """
 
-    def __init__(self, recipe: str = "vae", options: Sequence[str] = (), steps: int | None = None, seed: int = 0):
-        self.recipe, self.options, self.steps, self.seed = recipe, options, steps, seed
+    def __init__(
+        self,
+        recipe: str = "vae",
+        options: Sequence[str] = (),
+        steps: int | None = None,
+        seed: int = 0,
+        parts: Sequence[Named] = (),
+    ):
+        self.recipe, self.options, self.steps, self.seed, self.parts = recipe, options, steps, seed, parts
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Train on nine tenths of the observations X [N, ...]; the other tenth, drawn by the seed, chooses the best weights.
@@ -54,7 +63,7 @@ class Estimator(TransformerMixin, BaseEstimator):
             ValueError: If there are fewer than two, or the likelihood gives no density to them.
         """
         length = [] if self.steps is None else ["--steps", str(self.steps)]
-        recipe = Recipe.read(self.recipe, [*self.options, *length, "--seed", str(self.seed)])
+        recipe = Recipe.read(self.recipe, [*self.options, *length, "--seed", str(self.seed)], self.parts)
         x = np.atleast_1d(np.asarray(X))
         if len(x) < 2:
             raise ValueError(f"expected at least 2 observations to fit, came {len(x)}: give more, a tenth is for validation")

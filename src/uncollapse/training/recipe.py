@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -16,6 +16,8 @@ from uncollapse.data import Data, load
 from uncollapse.distributions import LatentVariableModel, Likelihood, Posterior, Prior
 from uncollapse.folder_names import check_folder_name
 from uncollapse.learning import Objective, Procedure
+from uncollapse.own_modules import Named
+from uncollapse.parts import allowlist
 from uncollapse.plain_files import read_yaml, register
 from uncollapse.sizes import building
 from uncollapse.training.complaints import check_names, complaint
@@ -35,6 +37,12 @@ SHORT = {
     "--latent": "--features",
 }
 """Options that have a short name on the command line."""
+
+PLAIN = ("recipe", "data", "machine")
+"""Keys of a recipe whose values are texts and numbers: they name no class."""
+
+GROUPS = ("data", "training", "machine")
+"""Keys of a recipe that hold a mapping of options."""
 
 
 COPIES = 4
@@ -65,7 +73,9 @@ def model_parts(
 
 def parser() -> ArgumentParser:
     """The parser of everything that a recipe holds; its options are the constructors' parameters."""
-    parser = ArgumentParser(prog="uncollapse train", exit_on_error=False, add_help=False, parser_mode=register())
+    parser = ArgumentParser(
+        prog="uncollapse train", exit_on_error=False, add_help=False, allow_abbrev=False, parser_mode=register()
+    )
     parser.add_argument("--config", action="config", help="a recipe")
     parser.add_argument("--recipe", type=str, default="", help="name of the recipe, kept in config.yaml")
     parser.add_function_arguments(model_parts)
@@ -89,20 +99,29 @@ class Recipe:
     name: str
     values: dict[str, Any]
     parts: Namespace
+    own: tuple[Named, ...] = ()
 
     @classmethod
-    def read(cls, recipe: str = "vae", options: Iterable[str] = ()) -> Self:
+    def read(cls, recipe: str = "vae", options: Iterable[str] = (), parts: Iterable[Named] = ()) -> Self:
         """Read a recipe by name or path, with options as on the command line.
+
+        Args:
+            recipe: Its name, or the path of a .yaml file.
+            options: As on the command line.
+            parts: What holds classes of your own that it may name: classes, modules, or paths of .py files, which are
+                imported. A recipe that names others is refused, and nothing of it is run.
 
         Raises:
             ValueError: If a name or value does not fit; says which ones do.
         """
-        file, given, reader = located("recipe", "recipes", recipe), lengthen(options), parser()
-        check_names(given)
-        check_values(read_yaml(file))
+        own = (parts,) if isinstance(parts, Named) else tuple(parts)
+        file = located("recipe", "recipes", recipe)
+        told, given = checked(file, options, own)
+        check_values(told)
         check_values({name.lstrip("-"): value for name, value in pairwise([*given, ""]) if name.startswith("--")})
+        reader = parser()
         try:
-            found = reader.parse_args(["--config", str(file), *given])
+            found = reader.parse_args(["--config", yaml.safe_dump(told, sort_keys=False), *given], env=False)
         except ArgumentError as error:
             raise ValueError(complaint(str(error), reader, SHORT)) from error
         values = yaml.safe_load(reader.dump(found))
@@ -111,7 +130,7 @@ class Recipe:
         check_folder_name(name, "recipe")
         try:
             with building(f"the recipe {name}"):
-                return cls(name, values, reader.instantiate(found))
+                return cls(name, values, reader.instantiate(found), own)
         except ValueError as error:  # of a part, which says so itself unless jsonargparse put its words around it
             if "\n" not in str(error):
                 raise
@@ -148,8 +167,11 @@ class Recipe:
     @property
     def learns(self) -> Any:
         """The class of its model."""
-        module, _, name = self.values["objective"]["class_path"].rpartition(".")
-        return getattr(import_module(module), name).learns
+        path = self.values["objective"]["class_path"]
+        objective: Any = allowlist(self.own).find(path)
+        if objective is None:
+            raise ValueError(f"{path} is no objective that this recipe may name; give its class in parts=[...]")
+        return objective.learns
 
     @property
     def _told(self) -> str:
@@ -161,6 +183,29 @@ class Recipe:
         """The procedure that learns a model."""
         with building(self._told, COPIES):
             return self.parts.procedure(self.parts.objective(model))
+
+
+def checked(file: Path, options: Iterable[str] = (), parts: Iterable[Named] = ()) -> tuple[dict[str, Any], list[str]]:
+    """The values of a recipe's file, and the options beside it, none of which names a class that is not allowed.
+
+    Raises:
+        ValueError: If one does, or the file is no recipe.
+    """
+    given = lengthen(options)
+    check_names(given)
+    allowed = allowlist(parts, model_parts, Training)
+    told = read_yaml(file)
+    if not isinstance(told, dict) or "config" in told:
+        raise ValueError(f"{file} is no recipe: expected the keys that `uncollapse train --options` lists, each with its value")
+    for key in GROUPS:
+        if not isinstance(told.get(key, {}), dict):
+            raise ValueError(f"expected {key} of {file} to be a mapping of options, got {told[key]!r}")
+    for option in given:
+        name = option.partition("=")[0]
+        if name == "--config" or name in [f"--{key}" for key in GROUPS]:
+            raise ValueError(f"unknown option {name}: a recipe is the first argument, its options are written one by one")
+    values = {key: value if key in PLAIN else allowed.check({key: value})[key] for key, value in told.items()}
+    return values, allowed.check_options(given, PLAIN)
 
 
 def lengthen(options: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from uncollapse.distributions.saved import described
 from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
 from uncollapse.evaluation.numbers import checked_summary
 from uncollapse.gan import ImplicitModel
+from uncollapse.own_modules import Named
 from uncollapse.parts import build
 from uncollapse.plain_files import LARGEST_JSON, read_json, read_text, read_yaml
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify
@@ -94,7 +95,7 @@ def check_resumable(recipe: Recipe, out: Path) -> None:
         CheckpointError: If its config.yaml was altered since it was written.
     """
     read_config(out, resuming=True)
-    for name, was, now in differences(Recipe.read(str(out / CONFIG)).values, recipe.values):
+    for name, was, now in differences(Recipe.read(str(out / CONFIG), parts=recipe.own).values, recipe.values):
         if name not in FREE and not name.startswith("machine."):
             raise ValueError(
                 f"{out} was begun with {option(name)} {was}, came {now}; leave it out, or train anew without --resume and with "
@@ -123,7 +124,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
             seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.training)
     elif isinstance(model, LatentVariableModel):
         looks = [line for line in fitted.lines if line["kind"] == "valid"]
-        seen = evaluate_samples(model, data, "valid", looks=looks, quick=True, game=load_game(out, model))
+        seen = evaluate_samples(model, data, "valid", looks=looks, quick=True, game=load_game(out, model, recipe.own))
         seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.training)
     return {
         **seen,
@@ -176,25 +177,31 @@ def new_folder(name: str, root: Path = Path("runs")) -> Path:
     raise CheckpointError(f"there are 9999 runs of {name} in {root}; write elsewhere with --out")
 
 
-def load_model(run: str | Path) -> Any:
+def load_model(run: str | Path, parts: Iterable[Named] = ()) -> Any:
     """The trained model of a run folder, its best weights, checked against their hash; or of a `save_pretrained` folder.
+
+    Args:
+        run: The folder.
+        parts: What holds classes of your own that the model is made of: classes, modules, or paths of .py files, which are
+            imported. A model that names others is refused, and nothing of it is run.
 
     Raises:
         FileNotFoundError: If the folder holds no model.
         CheckpointError: If its files are damaged, or its documents were altered since they were written.
+        ValueError: If the model names a class that is neither the library's nor in `parts`.
     """
     run = Path(run)
     if (run / "model.json").exists() and not (run / "state.json").exists():
-        return from_folder(run)
+        return from_folder(run, parts)
     check(run)
     for name in ("best", "last"):
         directory = run / "checkpoints" / name
         if standing(directory).exists():
-            return steadily(directory, from_folder)
+            return steadily(directory, lambda place: from_folder(place, parts))
     raise FileNotFoundError(f"{run} is not a run folder: expected {run}/checkpoints; give one that `uncollapse train` wrote")
 
 
-def from_folder(directory: Path) -> Any:
+def from_folder(directory: Path, parts: Iterable[Named] = ()) -> Any:
     """The model that `save_pretrained` wrote, of whichever kind: a `VAE` or an `ImplicitModel`.
 
     Raises:
@@ -203,7 +210,7 @@ def from_folder(directory: Path) -> Any:
     kind = described(directory)["model"]
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"{directory}/model.json holds a {kind!r:.80}, this version knows {', '.join(KINDS)}; train it again")
-    return KINDS[kind].from_pretrained(directory)
+    return KINDS[kind].from_pretrained(directory, parts)
 
 
 def read_config(run: Path, resuming: bool = False) -> dict[str, Any]:
