@@ -27,7 +27,7 @@ def test_every_named_law_exists() -> None:
 
 
 def test_a_part_of_an_imported_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/extending.md: a part in a file of one's own, trained and evaluated by the page's commands, and refused without it."""
+    """docs/extending.md: a part in a file of one's own, trained and evaluated by the page's commands; refused without it."""
     page = (ROOT / "docs" / "extending.md").read_text()
     commands = [line.split()[1:] for line in page.splitlines() if line.startswith("uncollapse ")]
     wide = re.search(r"```python\n(.*?)```", page, re.DOTALL)
