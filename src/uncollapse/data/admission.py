@@ -117,8 +117,8 @@ def _check_labels(labels: np.ndarray, where: str) -> None:
     if missing.any():
         row = int(np.argmax(missing))
         raise ValueError(
-            f"expected a label for each observation of {where}, came {shown(labels[row])} in row {row}: fill it, remove that row, "
-            "or leave the labels out"
+            f"expected a label for each observation of {where}, came {shown(labels[row])} in row {row}: fill it, remove "
+            "that row, or leave the labels out"
         )
 
 
@@ -151,8 +151,8 @@ def _with_channels(values: np.ndarray, eight: bool, where: str) -> np.ndarray:
             return values.transpose(0, 3, 1, 2)
         if values.shape[3] in (2, 4) and values.shape[1] not in (2, 4):
             raise ValueError(
-                f"expected images of one or three channels in {where}, got {values.shape}, which seem to have transparency: write "
-                "array[..., :-1] without it, or array.transpose(0, 3, 1, 2) if these are channels"
+                f"expected images of one or three channels in {where}, got {values.shape}, which seem to have transparency: "
+                "write array[..., :-1] without it, or array.transpose(0, 3, 1, 2) if these are channels"
             )
     return values
 
@@ -170,7 +170,7 @@ def _check_numbers(values: np.ndarray, where: str) -> None:
     if not real and np.can_cast(values.dtype, np.int64):
         return
     most = torch.finfo(torch.get_default_dtype()).max if real else np.iinfo(np.int64).max
-    wide = not real or np.finfo(values.dtype).max > most
+    wide = not real or float(np.finfo(values.dtype).max) > most
     step = max(1, _CHUNK // prod(values.shape[1:]))
     for start in range(0, len(values), step):
         chunk = np.asarray(values[start : start + step]).reshape(min(step, len(values) - start), -1)
@@ -188,4 +188,4 @@ def _not_in_range(row: np.ndarray, most: float, where: str, number: int) -> str:
     if row.dtype.kind == "f":
         how = "rescale the data, they are kept in single precision"
         return f"expected numbers up to 3.4e38 in {where}, came {worst:.4g} in row {number}: {how}"
-    return f"expected whole numbers up to {most:,} in {where}, came {worst:,} in row {number}: rescale the data"
+    return f"expected whole numbers up to {most:,} in {where}, came {int(worst):,} in row {number}: rescale the data"

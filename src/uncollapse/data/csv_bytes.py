@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 LINE = 2**24
 """Bytes that a line may have."""
@@ -21,7 +22,7 @@ class CSVBytes(io.FileIO):
         super().__init__(path, "rb")
         self.line = 0  # bytes of the line that is read, up to here
 
-    def readinto(self, buffer: bytearray, /) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any, /) -> int:
         """Fill the buffer, as any raw stream does."""
         beginning = not self.tell()
         n = super().readinto(buffer) or 0

@@ -27,6 +27,20 @@ def check_regular(path: Path) -> None:
         raise ValueError(f"expected a regular file, got {kind}, {path}; write its content to a file, or remove it")
 
 
+def user_path(name: str | Path) -> Path:
+    """A path with the home folder for ~, as far as there is one.
+
+    Raises:
+        ValueError: If it is empty: that would be the current folder.
+    """
+    if not str(name).strip():
+        raise ValueError("expected the name of a data set, a file or a folder, got none; write . for the current folder")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # ~ of no user
+        return Path(name)
+
+
 @contextmanager
 def one_line(complaint: Callable[[str], ValueError]) -> Iterator[None]:
     """Turn any error of a parser into a complaint in one line, and keep its warnings to itself.

@@ -58,7 +58,9 @@ def array(path: Path, name: str | None = None) -> np.ndarray:
     wanted = [key for key in found if not key.endswith("labels")] if name is None else [name]
     if len(wanted) != 1 or wanted[0] not in found:
         asked = "one array" if name is None else f"the array {name}"
-        raise ValueError(f"expected {asked} in {path}, got {listed(found)}; write {path}:NAME with the name of one that it holds")
+        raise ValueError(
+            f"expected {asked} in {path}, got {listed(found)}; write {path}:NAME with the name of one that it holds"
+        )
     return _member(path, wanted[0])
 
 
@@ -141,7 +143,7 @@ def _member(path: Path, key: str) -> np.ndarray:
 def _whole(file: IO[bytes], header: _Header) -> np.ndarray:
     """The numbers behind a header; the archive checks them when the last one is read."""
     values = np.empty(prod(header.shape), header.dtype)
-    room = memoryview(values.view(np.uint8)) if values.size and header.dtype.itemsize else memoryview(b"")
+    room = values.view(np.uint8).data if values.size and header.dtype.itemsize else memoryview(b"")
     for start in range(0, len(room), _BYTES):
         part = file.read(min(_BYTES, len(room) - start))
         if len(part) != min(_BYTES, len(room) - start):

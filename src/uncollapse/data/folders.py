@@ -84,7 +84,9 @@ def _files(root: Path) -> list[Path]:
         if path.suffix.lower() in ENDINGS:
             files.append(path)
         elif (others := others + 1) > OTHERS + 10 * len(files):
-            raise ValueError(f"expected a folder of images, got more than {OTHERS:,} other files in {root}: name the images' own")
+            raise ValueError(
+                f"expected a folder of images, got more than {OTHERS:,} other files in {root}: name the images' own"
+            )
     if not files:
         raise ValueError(f"expected images ({', '.join(ENDINGS)}) in the folder {root}, came none: name a folder of images")
     return sorted(files)

@@ -94,8 +94,8 @@ def _converted(stream: Iterable[Chunk], source: Path | None, part: str, size: in
     place = _place(source)
     if size is not None and size > (free := shutil.disk_usage(place).free):
         raise ValueError(
-            f"expected room for {size / 2**30:,.1f} GiB of {source} in {place}, got {free / 2**30:,.1f} GiB: make room, or read "
-            "fewer rows"
+            f"expected room for {size / 2**30:,.1f} GiB of {source} in {place}, got {free / 2**30:,.1f} GiB: make room, or "
+            "read fewer rows"
         )
     staging = Path(tempfile.mkdtemp(prefix=f"{part}.", dir=place))
     try:

@@ -126,9 +126,11 @@ _FRAMES: dict[str, Callable[[Path], Iterator[_Frame]]] = {".csv": _csv_frames, "
 
 def _first_line(path: Path) -> tuple[bool, int]:
     """Whether the first line holds names, not numbers, and its cells: one for each of the second line."""
-    with one_line(partial(_unreadable, path)):
-        with io.TextIOWrapper(io.BufferedReader(CSVBytes(path)), newline="", encoding="utf-8-sig") as file:
-            first, second = (next(rows, None) for rows in [lines.reader(file)] * 2)
+    with (
+        one_line(partial(_unreadable, path)),
+        io.TextIOWrapper(io.BufferedReader(CSVBytes(path)), newline="", encoding="utf-8-sig") as file,
+    ):
+        first, second = (next(rows, None) for rows in [lines.reader(file)] * 2)
     if not first:
         raise ValueError(f"expected rows of numbers in {path}, came an empty file: write a row an observation")
     if second and len(second) != len(first):
@@ -171,7 +173,7 @@ def _numbers(frame: Any, path: Path, start: int, kind: type[np.floating[Any]] = 
     labels = _labels(frame.pop(LABEL), path, start) if LABEL in frame.columns else None
     text = np.array([dtype.kind not in "biuf" for dtype in frame.dtypes], bool)
     values = frame.loc[:, ~text].to_numpy(np.float64)
-    most = np.finfo(kind).max
+    most = float(np.finfo(kind).max)
     good = np.ones(frame.shape[1], bool)
     good[text] = False
     if finite:
