@@ -86,8 +86,8 @@ def _room(read: SentenceTokens, name: str) -> int:
     if not store.fits((len(lengths), room)):
         raise ValueError(
             f"expected sentences that fit in {store.budget() / 2**30:.3g} GiB of memory, got {len(lengths):,} in {name}, each "
-            f"with room for {room - 1:,} words, as many as sentence {int(lengths.argmax()) + 1:,} has: shorten it, take fewer, or "
-            "set UNCOLLAPSE_MEMORY"
+            f"with room for {room - 1:,} words, as many as sentence {int(lengths.argmax()) + 1:,} has: shorten it, take fewer, "
+            "or set UNCOLLAPSE_MEMORY"
         )
     return room
 
