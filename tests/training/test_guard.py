@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.training.conftest import small_vae
 from torch import Tensor
 
-from uncollapse.data import Data
+from uncollapse.data import Data, from_arrays
 from uncollapse.training import Training, TrainingError, fit
 from uncollapse.training.checkpoint import verify
 from uncollapse.vae import ELBO, Amortized
@@ -66,3 +67,15 @@ def test_data_that_the_likelihood_cannot_score_are_refused_at_the_door(run: Call
         ValueError, match=r"Bernoulli expects data of 2 levels, digits has data of 17 levels; write --data\.binarize"
     ):
         fit(Amortized(ELBO(small_vae())), load("digits"), Training(steps=1), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_too_few_observations_are_refused_before_the_first_step(n: int, tmp_path: Path) -> None:
+    """Of two rows none is left to validate on, of three one to learn from; four can be learned from."""
+    objective = ELBO(small_vae())
+    training = Training(steps=2, batch_size=2, log_every=1, validate_every=2)
+    message = "at least 3 observations of few" if n == 2 else "at least 2 observations of few to learn from, got 1 beside 1"
+    with pytest.raises(ValueError, match=message):
+        fit(Amortized(objective), from_arrays(np.eye(64)[:n].reshape(n, 1, 8, 8), name="few"), training, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    fit(Amortized(objective), from_arrays(np.eye(64)[:4].reshape(4, 1, 8, 8), name="few"), training)

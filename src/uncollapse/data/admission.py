@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from uncollapse.data import store
+from uncollapse.data.file_checks import shown
 from uncollapse.data.lazy import release, tensorable
 
 _CHUNK = 2**22  # numbers that are checked at a time
+_LARGEST = 2.0**63
 
 
 def admitted(values: Any, where: str, eight: bool | None = None, finite: bool = True) -> np.ndarray:
@@ -30,18 +32,19 @@ def admitted(values: Any, where: str, eight: bool | None = None, finite: bool = 
         finite: Whether to refuse NaN and infinity.
 
     Raises:
-        ValueError: If it is empty, does not hold real numbers, or holds NaN or infinity.
+        ValueError: If it is empty, does not hold real numbers, holds NaN, infinity or what no number of the precision in use
+            holds, or seems to be images with a channel of transparency.
     """
     array = _array(values, where)
     if array.dtype.kind not in "buif":
-        raise ValueError(f"expected numbers in {where}, came {array.dtype}: save a plain array of integers or floats")
+        raise ValueError(f"expected numbers in {where}, came {shown(array.dtype)}: save a plain array of integers or floats")
     if array.ndim == 0 or prod(array.shape) == 0:
         raise ValueError(f"expected at least one observation in {where}, came an array of shape {array.shape}")
     if isinstance(array, np.memmap) and store.fits(array.shape):
         array = np.array(array)
     if finite:
-        _check_finite(array, where)
-    return _with_channels(array, array.dtype == np.uint8 if eight is None else eight)
+        _check_numbers(array, where)
+    return _with_channels(array, array.dtype == np.uint8 if eight is None else eight, where)
 
 
 def levels(splits: dict[str, np.ndarray], name: str) -> int | None:
@@ -77,7 +80,7 @@ def labelled(labels: Any, n: int, where: str) -> Tensor | None:
     """Labels as int64 [N] on the CPU; other values (names, say) become the numbers of their sorted kinds.
 
     Raises:
-        ValueError: If there is not one for each of n observations.
+        ValueError: If there is not one for each of n observations, or one is NaN, infinity or None.
 
     Example:
         >>> labelled(["cat", "dog", "cat"], 3, "pets")
@@ -88,16 +91,42 @@ def labelled(labels: Any, n: int, where: str) -> Tensor | None:
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.shape != (n,):
         raise ValueError(f"expected one label for each of the {n} observations of {where}, came labels of shape {array.shape}")
+    _check_labels(array, where)
     return torch.from_numpy(encoded(array).astype(np.int64))
 
 
 def encoded(labels: np.ndarray) -> np.ndarray:
     """Integers, as they are or as the numbers of the sorted kinds."""
-    if labels.dtype.kind in "bui":
+    if labels.dtype.kind in "bui" and np.can_cast(labels.dtype, np.int64):
         return labels
-    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
+    if labels.dtype.kind in "uf" and (labels == np.round(labels)).all() and np.abs(labels).max(initial=0) < _LARGEST:
         return labels.astype(np.int64)
     return np.unique(labels.astype(str), return_inverse=True)[1]
+
+
+def _check_labels(labels: np.ndarray, where: str) -> None:
+    """Refuse a label that is missing: it is no kind of its own."""
+    if labels.dtype.kind in "fc":
+        missing = ~np.isfinite(labels)
+    elif labels.dtype.kind in "Mm":
+        missing = np.isnat(labels)
+    elif labels.dtype.kind == "O":
+        missing = np.array([_is_missing(label) for label in labels], bool)
+    else:
+        return
+    if missing.any():
+        row = int(np.argmax(missing))
+        raise ValueError(
+            f"expected a label for each observation of {where}, came {shown(labels[row])} in row {row}: fill it, remove "
+            "that row, or leave the labels out"
+        )
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except (TypeError, ValueError):  # pandas does not say whether NA is NA
+        return True
 
 
 def _array(values: Any, where: str) -> np.ndarray:
@@ -112,13 +141,19 @@ def _array(values: Any, where: str) -> np.ndarray:
         raise ValueError(f"expected an array in {where}, came rows of several lengths: make them one size") from error
 
 
-def _with_channels(values: np.ndarray, eight: bool) -> np.ndarray:
+def _with_channels(values: np.ndarray, eight: bool, where: str) -> np.ndarray:
     if values.ndim == 1:
         return values[:, None]
     if eight and values.ndim == 3:
         return values[:, None]
-    if eight and values.ndim == 4 and values.shape[3] in (1, 3) and values.shape[1] not in (1, 3):
-        return values.transpose(0, 3, 1, 2)
+    if eight and values.ndim == 4 and values.shape[1] not in (1, 3):
+        if values.shape[3] in (1, 3):
+            return values.transpose(0, 3, 1, 2)
+        if values.shape[3] in (2, 4) and values.shape[1] not in (2, 4):
+            raise ValueError(
+                f"expected images of one or three channels in {where}, got {values.shape}, which seem to have transparency: "
+                "write array[..., :-1] without it, or array.transpose(0, 3, 1, 2) if these are channels"
+            )
     return values
 
 
@@ -129,19 +164,28 @@ def _chunks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         release(values)
 
 
-def _check_finite(values: np.ndarray, where: str) -> None:
-    if values.dtype.kind != "f":
+def _check_numbers(values: np.ndarray, where: str) -> None:
+    """Refuse the first row that holds what is no number of the precision in use."""
+    real = values.dtype.kind == "f"
+    if not real and np.can_cast(values.dtype, np.int64):
         return
-    for start, chunk in _chunks(values):
-        with np.errstate(over="ignore"):
-            good = np.isfinite(chunk.astype(np.float32)).reshape(len(chunk), -1).all(1)
+    most = torch.finfo(torch.get_default_dtype()).max if real else np.iinfo(np.int64).max
+    wide = not real or float(np.finfo(values.dtype).max) > most
+    step = max(1, _CHUNK // prod(values.shape[1:]))
+    for start in range(0, len(values), step):
+        chunk = np.asarray(values[start : start + step]).reshape(min(step, len(values) - start), -1)
+        good = np.isfinite(chunk).all(1) & (not wide or (np.abs(chunk) <= most).all(1))
         if not good.all():
             row = int(np.argmin(good))
-            if np.isfinite(chunk[row]).all():
-                raise ValueError(
-                    f"expected numbers up to 3.4e38 in {where}, came {np.abs(chunk[row]).max():.3g} in row {start + row}: "
-                    "rescale the data, they are kept in single precision"
-                )
-            raise ValueError(
-                f"expected finite numbers in {where}, came NaN or infinity in row {start + row}: remove or fill that row"
-            )
+            raise ValueError(_not_in_range(chunk[row], most, where, start + row))
+        release(values)
+
+
+def _not_in_range(row: np.ndarray, most: float, where: str, number: int) -> str:
+    if not np.isfinite(row).all():
+        return f"expected finite numbers in {where}, came NaN or infinity in row {number}: remove or fill that row"
+    worst = row[np.argmax(np.abs(row))]
+    if row.dtype.kind == "f":
+        how = "rescale the data, they are kept in single precision"
+        return f"expected numbers up to 3.4e38 in {where}, came {worst:.4g} in row {number}: {how}"
+    return f"expected whole numbers up to {most:,} in {where}, came {int(worst):,} in row {number}: rescale the data"

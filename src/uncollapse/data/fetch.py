@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import os
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,11 @@ from urllib.parse import urljoin
 
 import pooch
 import requests
+
+from uncollapse.data.file_checks import check_regular, one_line
+
+LARGEST = 2**28
+"""Bytes that the content of a published file may have."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,12 @@ def _fits(path: Path, remote: Remote) -> bool:
 
 
 def _decompressed(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is broken ({error}): delete it to download it again") from error
+    check_regular(path)
+    told = lambda reason: ValueError(f"{path} is broken ({reason}): delete it to download it again")  # noqa: E731
+    with one_line(told), gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        if len(data := file.read(LARGEST + 1)) > LARGEST:
+            raise ValueError(f"it holds more than {LARGEST:,} bytes, as none that was published does")
+        return data
 
 
 def check(data: bytes, sha256: str, path: Path) -> None:

@@ -1,6 +1,5 @@
 """The user's own folder of images, all of one size; sub-folders are labels, or the splits."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,12 +11,20 @@ from PIL import Image
 from uncollapse.data import store
 from uncollapse.data.arrays import from_arrays
 from uncollapse.data.dataset import SPLITS, Data
+from uncollapse.data.file_checks import check_regular, files_below, one_line
+from uncollapse.data.orientation import oriented, oriented_size
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 """Endings of the files of a folder that are read; the others are left alone."""
 
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+"""What is read, whatever the ending: formats of pixels, none of programs, and none that starts one."""
+
 PIXELS = 4096 * 4096
 """The largest image that is read: larger ones are a mistake, or an attack on the memory."""
+
+OTHERS = 100_000
+"""Files of other endings after which a folder is none of images, unless a tenth of its files are."""
 
 _GREY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 _CHUNK = 2**22  # numbers that are read at a time
@@ -28,10 +35,11 @@ def images(path: Path, seed: int) -> Data:
     """8-bit images [C, H, W] from all files below a folder: C is 1 if all are grey, else 3; transparency is left out.
 
     With a sub-folder `train`, the sub-folders `train`, `valid` and `test` are the splits. Other sub-folders are labels,
-    numbered in the order of their names.
+    numbered in the order of their names. Hidden files and folders are left out. Images are turned as their EXIF orientation
+    says.
 
     Raises:
-        ValueError: If there are no images, or one is broken, gigantic, of more than 8 bits, or of another size.
+        ValueError: If there are no images, or one is broken, gigantic, animated, of more than 8 bits, or of another size.
     """
     split_up = (path / "train").is_dir()
     roots = {split: path / split for split in SPLITS if (path / split).is_dir()} if split_up else {"train": path}
@@ -66,31 +74,44 @@ class ImageFiles:
         self.shape = (len(self.paths), _channels(self.paths), height, width)
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        read = partial(_pixels, channels=self.shape[1])
-        return np.stack([_checked(self.paths[row], read) for row in rows])
+        return np.stack([_pixels(self.paths[row], self.shape[1:]) for row in rows])
 
 
 def _files(root: Path) -> list[Path]:
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
+    files: list[Path] = []
+    others = 0
+    for path in files_below(root):
+        if path.suffix.lower() in ENDINGS:
+            files.append(path)
+        elif (others := others + 1) > OTHERS + 10 * len(files):
+            raise ValueError(
+                f"expected a folder of images, got more than {OTHERS:,} other files in {root}: name the images' own"
+            )
     if not files:
         raise ValueError(f"expected images ({', '.join(ENDINGS)}) in the folder {root}, came none: name a folder of images")
-    return files
+    return sorted(files)
 
 
 def _channels(files: list[Path]) -> int:
     """Look at each file's header: one size, not gigantic, 8 bits. How many channels they have together."""
     first, colour = _checked(files[0], _header), False
     for file in files:
-        size, mode = _checked(file, _header)
-        if size != first[0]:
-            raise ValueError(
-                f"expected images of one size, came {_times(first[0])} in {files[0]} and {_times(size)} in {file}: "
-                "resize them first"
-            )
+        size, mode, bits = _checked(file, _header)
+        _check_size(size, first[0], file, files[0])
         if mode not in _GREY + _COLOUR:
             raise ValueError(f"expected 8-bit images, came {file} in Pillow's mode {mode}: convert it to 8 bits first")
+        if bits > 8:
+            raise ValueError(f"expected 8-bit images, came {file} of {bits} bits a colour: convert it to 8 bits first")
         colour = colour or mode in _COLOUR
     return 3 if colour else 1
+
+
+def _check_size(size: tuple[int, int], expected: tuple[int, int], file: Path, first: Path | None = None) -> None:
+    if size != expected:
+        where = "its header" if first is None else first
+        raise ValueError(
+            f"expected images of one size, came {_times(expected)} in {where} and {_times(size)} in {file}: resize them first"
+        )
 
 
 def _gathered(root: Path, files: list[Path], channels: int) -> store.Chunk:
@@ -103,33 +124,53 @@ def _chunks(root: Path, files: list[Path], channels: int) -> Iterator[store.Chun
     width, height = _checked(files[0], _header)[0]
     step = max(1, _CHUNK // (channels * width * height))
     for start in range(0, len(files), step):
-        values = np.stack([_checked(file, partial(_pixels, channels=channels)) for file in files[start : start + step]])
+        values = np.stack([_pixels(file, (channels, height, width)) for file in files[start : start + step]])
         labels = np.array([number[kind] for kind in kinds[start : start + step]])
         yield values, labels if len(number) > 1 else None
 
 
-def _header(image: Image.Image) -> tuple[tuple[int, int], str]:
-    return image.size, image.mode
+def _header(image: Image.Image) -> tuple[tuple[int, int], str, int]:
+    """Size as it is seen, Pillow's mode, and bits a colour."""
+    return oriented_size(image), image.mode, _bits(image)
 
 
-def _pixels(image: Image.Image, channels: int) -> np.ndarray:
-    values = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return values.reshape(*values.shape[:2], channels).transpose(2, 0, 1)
+def _bits(image: Image.Image) -> int:
+    """Bits a colour of the file: Pillow cuts colours of 16 bits to 8 and calls them RGB too."""
+    if image.format == "PNG":
+        return 16 if any(str(tile.args).endswith(";16B") for tile in image.tile) else 8  # type: ignore[attr-defined]
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (8,)))  # type: ignore[attr-defined]
+    return 8
+
+
+def _pixels(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The image as [C, H, W], which must be of that shape."""
+    channels, height, width = shape
+    values = _checked(file, partial(_decoded, mode="L" if channels == 1 else "RGB"))
+    _check_size((values.shape[1], values.shape[0]), (width, height), file)
+    return values.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _decoded(image: Image.Image, mode: str) -> np.ndarray:
+    return np.asarray(oriented(image).convert(mode))
 
 
 def _checked(path: Path, look: Callable[[Image.Image], T]) -> T:
-    """Open an image of a sensible size and look at it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.width * image.height > PIXELS:
-                    raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-                return look(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{path} is gigantic ({error}), expected at most 4096 x 4096 pixels: resize or remove it") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        raise ValueError(f"{path} is a broken image: save it again or remove it") from error
+    """Open an image of a sensible size, and one only, and look at it; of several in one photograph the first."""
+    check_regular(path)
+    with one_line(partial(_unreadable, path)), Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > PIXELS:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+        if image.format == "MPO" or not getattr(image, "is_animated", False):
+            return look(image)
+    raise ValueError(f"expected one image in each file, got several frames or pages in {path}: save each as its own file")
+
+
+def _unreadable(path: Path, reason: str) -> ValueError:
+    kind, _, size = reason.partition(": ")
+    if kind == "DecompressionBombError":
+        return ValueError(f"{path} is gigantic ({size}), expected at most 4096 x 4096 pixels: resize or remove it")
+    return ValueError(f"{path} is a broken image: save it again or remove it")
 
 
 def _times(size: tuple[int, int]) -> str:

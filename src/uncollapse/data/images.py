@@ -1,17 +1,16 @@
 """The published image sets: digits, MNIST, its static binarisation, and Fashion-MNIST."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from uncollapse.data import fetch
+from uncollapse.data import fetch, files
 from uncollapse.data.arrays import from_arrays
 from uncollapse.data.counter import permutation
 from uncollapse.data.dataset import SPLITS, Data
+from uncollapse.data.file_checks import one_line
 from uncollapse.data.source import Source
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -99,11 +98,8 @@ def _idx(name: str, folder: str, url: str) -> Data:
 
 
 def _unpacked(path: Path, split: str) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            bits = np.unpackbits(arrays[split], axis=1)[:, :784]
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is broken ({type(error).__name__}): delete it to download it again") from error
+    with one_line(lambda reason: ValueError(f"{path} is broken ({reason}): delete it to download it again")):
+        bits = np.unpackbits(files.array(path, split), axis=1)[:, :784]
     return _bits(bits, split, path)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from uncollapse.data import files, folders, images, sequences, stacked, stochastic, tables, text, toys
 from uncollapse.data.dataset import Data
+from uncollapse.data.file_checks import user_path
 
 NAMED: dict[str, tuple[Callable[[int], Data], str]] = {
     "digits": (images.digits, "1,797 handwritten digits, 8 x 8 in 17 levels; ships with scikit-learn"),
@@ -89,12 +90,13 @@ def load(
 
 
 def _own(name: str, seed: int) -> Data:
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return folders.images(path, seed)
-    reader = READERS.get(path.suffix.lower())
+    path = user_path(name)
+    reader = folders.images if path.is_dir() else READERS.get(path.suffix.lower())
     if path.exists() and reader:
-        return reader(path, seed)
+        try:
+            return reader(path, seed)
+        except MemoryError as error:
+            raise ValueError(f"{name} does not fit in memory: take fewer rows, or write it as .npy, read as needed") from error
     if path.exists():
         raise ValueError(f"expected a folder of images or a file ending in {', '.join(READERS)}, came {name}: convert it first")
     if reader or len(path.parts) > 1:

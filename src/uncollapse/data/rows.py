@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data import admission, files, folders, tables
+from uncollapse.data.file_checks import user_path
 from uncollapse.data.lazy import read, tensorable
 from uncollapse.data.registry import NAMED, load
 
@@ -128,11 +129,9 @@ def read_rows(name: str | Path, finite: bool = True) -> Rows:
         (179, (1, 8, 8))
     """
     whole = str(name)
-    if not whole:
-        raise ValueError(f"expected {', '.join(READ[:-1])} or {READ[-1]}, got an empty name; write . for this folder")
-    base, _, part = (whole, "", "") if Path(whole).expanduser().exists() else whole.rpartition(":")
+    base, _, part = (whole, "", "") if user_path(whole).exists() else whole.rpartition(":")
     base, part = (base, part) if base else (whole, "")
-    path = Path(base).expanduser()
+    path = user_path(base)
     if not path.exists() and base in NAMED:
         return _named(base, part or "test")
     if path.is_dir() and not part:

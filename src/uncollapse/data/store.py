@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pooch
+
+from uncollapse.data.file_checks import files_below
 
 Chunk = tuple[np.ndarray, np.ndarray | None]
 """Some rows and their labels; all chunks of a source have one type and one shape of row."""
@@ -38,7 +41,9 @@ def fits(shape: tuple[int, ...]) -> bool:
     return 4 * prod(shape) <= budget()
 
 
-def gathered(chunks: Callable[[], Iterator[Chunk]], source: Path | None = None, part: str = "data") -> Chunk:
+def gathered(
+    chunks: Callable[[], Iterator[Chunk]], source: Path | None = None, part: str = "data", size: int | None = None
+) -> Chunk:
     """All rows of a reader: an array, or a memory map when they do not fit in memory.
 
     Args:
@@ -46,16 +51,21 @@ def gathered(chunks: Callable[[], Iterator[Chunk]], source: Path | None = None, 
         source: The file or folder that is read. The memory map is made in ``<source>.uncollapse`` beside it (in the cache
             where that cannot be written), and is used again until the source changes. None: a temporary file.
         part: Which part of the source it is.
+        size: Bytes of all rows, where they are known.
+
+    Raises:
+        ValueError: If a disk has no room for rows of that size.
     """
-    if source is not None and (folder := _kept(source, part)) is not None:
-        return _opened(folder)
+    part = _folder_name(part)
+    if source is not None and (kept := _kept(source, part)) is not None:
+        return kept
     held: list[Chunk] = []
     numbers, stream = 0, chunks()
     for chunk in stream:
         held.append(chunk)
         numbers += chunk[0].size
         if not fits((numbers,)):
-            return _converted(chain(held, stream), source, part)
+            return _converted(chain(held, stream), source, part, size)
     return _joined(held)
 
 
@@ -69,13 +79,24 @@ def _joined_labels(labels: list[np.ndarray | None]) -> np.ndarray | None:
     return None if any(some is None for some in labels) else np.concatenate([some for some in labels if some is not None])
 
 
-def _converted(stream: Iterable[Chunk], source: Path | None, part: str) -> Chunk:
+def _folder_name(part: str) -> str:
+    """A part's name, or the hash of one that names no plain folder: files name their arrays as they like."""
+    plain = re.fullmatch(r"[A-Za-z0-9_-]{1,64}", part)
+    return part if plain else "part-" + hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _converted(stream: Iterable[Chunk], source: Path | None, part: str, size: int | None) -> Chunk:
     """Write the rows to a folder that gets its name when it is whole."""
     if source is None:
         with tempfile.TemporaryDirectory(prefix="uncollapse.") as folder:
             _write(stream, Path(folder))
             return _opened(Path(folder))
     place = _place(source)
+    if size is not None and size > (free := shutil.disk_usage(place).free):
+        raise ValueError(
+            f"expected room for {size / 2**30:,.1f} GiB of {source} in {place}, got {free / 2**30:,.1f} GiB: make room, or "
+            "read fewer rows"
+        )
     staging = Path(tempfile.mkdtemp(prefix=f"{part}.", dir=place))
     try:
         stamp = _stamp(source)
@@ -88,12 +109,12 @@ def _converted(stream: Iterable[Chunk], source: Path | None, part: str) -> Chunk
 
 def _published(staging: Path, folder: Path, source: Path) -> Path:
     """Give the folder its name; where another process was first, take what it made."""
-    if _stamped(folder) not in (None, _stamp(source)):
+    if folder.exists() and _kept_in(folder, source) is None:
         shutil.rmtree(folder, ignore_errors=True)
     try:
         staging.rename(folder)
     except OSError:
-        if _stamped(folder) != _stamp(source):
+        if _kept_in(folder, source) is None:
             raise
     return folder
 
@@ -146,9 +167,17 @@ def _place(source: Path) -> Path:
         return cache
 
 
-def _kept(source: Path, part: str) -> Path | None:
+def _kept(source: Path, part: str) -> Chunk | None:
     folders = [place / part for place in _places(source) if (place / part).is_dir()]
-    return next((folder for folder in folders if _stamped(folder) == _stamp(source)), None)
+    return next((kept for folder in folders if (kept := _kept_in(folder, source)) is not None), None)
+
+
+def _kept_in(folder: Path, source: Path) -> Chunk | None:
+    """What a folder holds, if it was made of the source as it is now and can be read."""
+    try:
+        return _opened(folder) if _stamped(folder) == _stamp(source) else None
+    except (OSError, ValueError, EOFError, SyntaxError):
+        return None
 
 
 def _stamped(folder: Path) -> Any:
@@ -160,9 +189,9 @@ def _stamped(folder: Path) -> Any:
 
 def _stamp(source: Path) -> dict[str, Any]:
     """What changes when the source does: names, sizes and times."""
-    files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    files = sorted(path for path in files_below(source) if path.is_file()) if source.is_dir() else [source]
     digest = hashlib.sha256()
     for path in files:
         seen = path.stat()
         digest.update(f"{path.relative_to(source)} {seen.st_size} {seen.st_mtime_ns}\n".encode())
-    return {"format": 1, "files": len(files), "digest": digest.hexdigest()}
+    return {"format": 2, "files": len(files), "digest": digest.hexdigest()}

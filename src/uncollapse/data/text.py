@@ -1,9 +1,8 @@
 """Sentences as sequences of tokens: text files, a sentence a line, its words between blanks."""
 
 import gzip
-import zlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from uncollapse.data import fetch
+from uncollapse.data import fetch, store
 from uncollapse.data.arrays import shared_out
 from uncollapse.data.dataset import SPLITS, Data
+from uncollapse.data.file_checks import check_regular, one_line
+from uncollapse.data.reading import Reading
+from uncollapse.data.sentence_tokens import SentenceTokens
 from uncollapse.data.source import Source
+
+_PIECE, _LINE = 2**20, 2**20  # characters that are read at a time, and that a line may have
+_PACKED, _RATIO = 2**22, 100  # characters, and how many times the packed size, from which on a packed file is an attack
 
 END, UNKNOWN = "<end>", "<unknown>"
 """The words of tokens 0, which ends a sentence and fills what is left of its length, and 1."""
@@ -44,7 +49,7 @@ def from_sentences(
         seed: Of the splits that are not given.
 
     Raises:
-        ValueError: If a split has no sentences.
+        ValueError: If a split has no sentences, or all together do not fit in memory.
 
     Example:
         >>> data = from_sentences(["a cat", "a dog", "a"], ["a bird"], ["the dog barks"])
@@ -54,19 +59,37 @@ def from_sentences(
         ['<unknown> dog <unknown>']
     """
     came = {"train": train, "valid": valid, "test": test}
-    split = _completed(
-        {s: [w for w in map(str.split, lines) if w] for s, lines in came.items() if lines is not None}, name, seed
-    )
-    counts = Counter(word for sentence in split["train"] for word in sentence)
-    known = (END, UNKNOWN, *sorted(counts, key=lambda word: (-counts[word], word))[:words])
-    number, room = {word: k for k, word in enumerate(known)}, 1 + max(len(s) for rows in split.values() for s in rows)
-    sources: dict[str, Any] = {}
-    for part, rows in split.items():
-        k = np.zeros((len(rows), room), np.int32)
-        for row, sentence in zip(k, rows, strict=True):
-            row[: len(sentence)] = [number.get(word, 1) for word in sentence]
-        sources[part] = Source(torch.from_numpy(k), None, 1 / (len(known) - 1))
-    return Data(name, **sources, levels=len(known), words=known)
+    read = SentenceTokens()
+    sizes = {split: read.add(lines, name) for split, lines in came.items() if lines is not None}
+    rows, order = _completed(sizes, name, seed)
+    known, token = _vocabulary(read, rows["train"], words)
+    room = _room(read, name)
+    scale = 1 / (len(known) - 1)
+    sources: dict[str, Any] = {s: Source(torch.from_numpy(read.padded(rows[s], room, token)), None, scale) for s in SPLITS}
+    return Data(name, **sources, levels=len(known), words=known, own=tuple(sizes), order=order)
+
+
+def _vocabulary(read: SentenceTokens, train: np.ndarray, words: int | None) -> tuple[tuple[str, ...], np.ndarray]:
+    """The words that are known, and for each word that was read, its token."""
+    counts = read.counts(train)
+    spelled = list(read.words)
+    kept = sorted(np.flatnonzero(counts).tolist(), key=lambda i: (-counts[i], spelled[i]))[:words]
+    token = np.ones(len(spelled), np.int32)
+    token[kept] = 2 + np.arange(len(kept))
+    return (END, UNKNOWN, *(spelled[i] for i in kept)), token
+
+
+def _room(read: SentenceTokens, name: str) -> int:
+    """The longest sentence and its end, which every sentence gets room for."""
+    lengths = read.lengths()
+    room = 1 + int(lengths.max())
+    if not store.fits((len(lengths), room)):
+        raise ValueError(
+            f"expected sentences that fit in {store.budget() / 2**30:.3g} GiB of memory, got {len(lengths):,} in {name}, each "
+            f"with room for {room - 1:,} words, as many as sentence {int(lengths.argmax()) + 1:,} has: shorten it, take fewer, "
+            "or set UNCOLLAPSE_MEMORY"
+        )
+    return room
 
 
 def sentences(x: Tensor, words: Sequence[str]) -> list[str]:
@@ -176,22 +199,41 @@ def _held(source: Source) -> Tensor:
     return source.values
 
 
-def _completed(split: dict[str, list[list[str]]], name: str, seed: int) -> dict[str, list[list[str]]]:
-    """All three splits, each missing one drawn from the train split."""
-    if not all(split.values()):
-        came = ", ".join(f"{s} {len(rows)}" for s, rows in split.items())
+def _completed(sizes: dict[str, int], name: str, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Which sentences each split takes, a missing one drawn from the train split, and what puts all back into their order."""
+    if not all(sizes.values()):
+        came = ", ".join(f"{s} {n}" for s, n in sizes.items())
         raise ValueError(f"expected sentences in each split of {name}, came {came}: leave an empty one out")
-    missing = [s for s in SPLITS if s not in split]
-    parts = zip([*missing, "train"], shared_out(len(split["train"]), len(missing), seed), strict=True)
-    drawn = {s: [split["train"][i] for i in part] for s, part in parts}
-    return {s: split[s] if s in split and s != "train" else drawn[s] for s in SPLITS}
+    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]), strict=False))
+    rows = {s: starts[s] + np.arange(n) for s, n in sizes.items()}
+    missing = [s for s in SPLITS if s not in sizes]
+    if missing:
+        rows |= dict(zip([*missing, "train"], shared_out(sizes["train"], len(missing), seed), strict=True))
+    return rows, np.argsort(np.concatenate([rows[s] for s in SPLITS])) if missing else None
 
 
-def _read(path: Path) -> list[str]:
+def _read(path: Path) -> Iterator[str]:
+    """The lines of a text file, read in pieces."""
     if not path.name.lower().endswith((".txt", ".txt.gz")):
         raise ValueError(f"expected a .txt or .txt.gz file with a sentence a line, came {path}: convert it first")
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix.lower() == ".gz" else data).decode("utf-8-sig").splitlines()
-    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as text ({error}): write it again in UTF-8, a sentence a line") from error
+    check_regular(path)
+    told = lambda reason: ValueError(f"{path} cannot be read as text ({reason}): write it again in UTF-8, a sentence a line")  # noqa: E731
+    packed = path.suffix.lower() == ".gz"
+    report = Reading(path)
+    with gzip.open(path) if packed else open(path, "rb") as raw, io.TextIOWrapper(raw, "utf-8-sig") as file:
+        begun, size = "", 0
+        while True:
+            with one_line(told):
+                piece = file.read(_PIECE)
+                size += len(piece)
+                if packed and size > _PACKED and size > _RATIO * path.stat().st_size:
+                    raise ValueError(f"it is packed to less than a {_RATIO}th of its size, as no text is")
+                if len(begun) > _LINE:
+                    raise ValueError(f"it has a line of more than {_LINE:,} characters")
+            if not piece:
+                break
+            *whole, begun = (begun + piece).split("\n")
+            report(len(whole))
+            yield from filter(None, whole)
+        yield begun
+    report.end()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from uncollapse.data import files
 from uncollapse.data.common_units import in_common_units
+from uncollapse.data.file_checks import listed, user_path
 from uncollapse.data.rows import Rows, read_rows, rows_of
 from uncollapse.diagnosis import Measure, ModeCollapseThresholds, SampleDiagnosis, diagnose_samples
 from uncollapse.diagnosis.mode_collapse import Group
@@ -321,7 +322,7 @@ class _Space(NamedTuple):
 def _space(samples: dict[str, Rows], features: Features, standardize: bool | None) -> tuple[_Space, list[str]]:
     """What distances are taken over, and what is to be said of it."""
     if isinstance(features, (str, Path)) and str(features).lower().endswith(".npz"):
-        return _given(samples, Path(features).expanduser())
+        return _given(samples, user_path(features))
     extractor = extractor_of(features) if isinstance(features, str) else features
     if not isinstance(extractor, Extractor):
         raise ValueError(
@@ -375,7 +376,7 @@ def _given(samples: dict[str, Rows], path: Path) -> tuple[_Space, list[str]]:
     held, found = files.array_names(path), {}
     for name, rows in samples.items():
         if name not in held:
-            raise ValueError(f"expected the arrays {', '.join(samples)} in {path}, got {', '.join(held)}; save them so")
+            raise ValueError(f"expected the arrays {', '.join(samples)} in {path}, got {listed(held)}; save them so")
         found[name] = rows_of(files.array(path, name), f"{name} of {path}", finite=name != "fakes")
         if len(found[name]) != len(rows):
             raise ValueError(

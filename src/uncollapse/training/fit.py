@@ -20,6 +20,16 @@ from uncollapse.training.settings import Machine, Training
 from uncollapse.training.update import OptimizerFactory, default_optimizer
 
 
+def _check_rows(data: Data) -> None:
+    """Refuse data that leave nothing to validate on, or a single observation to learn from."""
+    data.split("valid")
+    if len(data.train) < 2:
+        raise ValueError(
+            f"expected at least 2 observations of {data.name} to learn from, got {len(data.train)} beside {len(data.valid)} to "
+            "validate on: give at least 4, or all three splits"
+        )
+
+
 def fit(
     procedure: Procedure,
     data: Data,
@@ -63,7 +73,7 @@ def fit(
     with nullcontext() if out is None else sole_writer(Path(out)):
         folder = None if out is None else vacant(Path(out), resume)
         admit(procedure.objective.model, data)
-        data.split("valid")  # refused here where too few rows came to draw it
+        _check_rows(data)
         loop = Loop(procedure, data, training, optimizer, machine, folder, list(observers))
         if resume:
             loop.resume()
