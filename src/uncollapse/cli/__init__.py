@@ -1,8 +1,10 @@
 """The command line: one verb a module function, imported when it is called, so that --help answers at once."""
 
 import sys
+from contextlib import suppress
 
 from uncollapse.cli.arguments import VERBS, parse
+from uncollapse.launch import launch
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,25 +22,52 @@ def _carried_out(verb: str, options: object, argv: list[str]) -> int:
 
     module, function = VERBS[verb].function.rsplit(".", 1)
     try:
+        if not _has_part(verb):
+            return 0
         return int(getattr(importlib.import_module(module), function)(options) or 0)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print("" if _follows() else "stopped\n", end="", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
     except (ValueError, OSError) as error:
         return _complain(error, 2)
     except RuntimeError as error:
-        from uncollapse.training import CheckpointError, TrainingError
+        from uncollapse.training import CheckpointError, PartnerError, TrainingError
 
-        if isinstance(error, (CheckpointError, TrainingError)):
-            return _complain(error, 1)
+        if isinstance(error, (CheckpointError, PartnerError, TrainingError)):
+            return _complain(error, 1, by_all=isinstance(error, PartnerError))
         raise
 
 
-def _complain(error: Exception, status: int) -> int:
+def _has_part(verb: str) -> bool:
+    """Whether this process of several has a part in it: they share a training; all else the first one does alone.
+
+    Raises:
+        ValueError: If what a launcher told makes no sense, or of a bench.
+    """
+    here = launch()
+    if verb == "bench" and here.world > 1:
+        raise ValueError(
+            f"bench trains its rows in one process, came {here.world}; write uncollapse bench without torchrun, several times "
+            "with other --only to share out the rows"
+        )
+    return here.first or verb == "train"
+
+
+def _complain(error: Exception, status: int, by_all: bool = False) -> int:
+    """Say what went wrong, of several processes that stumble over the same the first one of each machine, or all of them."""
+    if not by_all and _follows():
+        return status
     text = str(error)
     if isinstance(error, OSError) and error.strerror is not None:
         text = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     print("error: " + " ".join(text.split()), file=sys.stderr)
     return status
+
+
+def _follows() -> bool:
+    """Whether another process of this machine speaks for this one."""
+    with suppress(ValueError):
+        return launch().local_rank > 0
+    return False

@@ -1,7 +1,6 @@
 """A run: a recipe carried out in a folder, and that folder read again."""
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from uncollapse.distributions import LatentVariableModel
 from uncollapse.distributions.saved import described
 from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
 from uncollapse.gan import ImplicitModel
+from uncollapse.launch import launch
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify, write
 from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.fit import fit
@@ -55,7 +55,6 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
     """
     data = with_modes(recipe.data())
     procedure = recipe.procedure(recipe.model(data.shape))
-    main = os.environ.get("RANK", "0") == "0"
     if resume:
         check_resumable(recipe, out)
     config = f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n" + yaml.safe_dump(
@@ -65,7 +64,7 @@ def train(recipe: Recipe, out: Path, resume: bool = False, observers: Iterable[O
     if data.words is not None:
         documents[WORDS] = "".join(f"{word}\n" for word in data.words)
     fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers, documents)
-    if fitted.signal is not None or not main:
+    if fitted.signal is not None or not launch().first:
         return fitted, {}
     summary = summarise(fitted, data, recipe, out)
     if isinstance(fitted.model, VAE):
@@ -158,13 +157,9 @@ def glance(model: VAE) -> tuple[int, int]:
 def new_folder(name: str, root: Path = Path("runs")) -> Path:
     """Make a folder for a new run: runs/NAME, or runs/NAME-2 and so on where that is taken, by another training too.
 
-    Of several processes the first one makes it; the others write nothing.
-
     Raises:
         CheckpointError: If it cannot be made.
     """
-    if os.environ.get("RANK", "0") != "0":
-        return root / name
     for i in range(1, 10_000):
         folder = root / (name if i == 1 else f"{name}-{i}")
         try:
