@@ -149,6 +149,8 @@ class Loop:
                 self._look()
                 since = time.perf_counter()
         self.training_seconds += time.perf_counter() - since
+        if self.rows is not None:
+            self._agree(stop)
         if stop.signal is not None:
             self._save()
 
@@ -286,7 +288,14 @@ class Loop:
         self.saved = self.out is not None and not self._skipped()
         if self.saved:
             times = {"training_seconds": self.training_seconds, "seconds": time.perf_counter() - self.started}
-            self.kept.save({"step": self.step, "best": plain(self.best), "stale": self.stale, **times})
+            self.kept.save({"step": self.step, "best": plain(self.best), "stale": self.stale, **times}, self._metered())
+
+    def _metered(self) -> dict[str, Tensor]:
+        """The values since the last line of the log, of all processes."""
+        state = self.meter.state()
+        if self.rows is None:
+            return state
+        return {name: self.accelerator.reduce(values, "mean") for name, values in state.items()}
 
     def resume(self) -> None:
         """Go on from the run folder's last checkpoint, or from the start where it was killed before the first."""
@@ -312,10 +321,12 @@ class Loop:
         """Whether a signal came; several processes agree on it about once in `AGREE` seconds."""
         if self.rows is None:
             return stop.signal is not None
-        if self.step < self.agree_at:
-            return False
+        return self.step >= self.agree_at and self._agree(stop)
+
+    def _agree(self, stop: Interruption) -> bool:
+        """Whether a signal came to any of several processes; and when to ask again, at the pace of the slowest."""
         now = time.perf_counter()
-        pace = AGREE if self.agreed is None else (now - self.agreed[1]) / (self.step - self.agreed[0])
+        pace = AGREE if self.agreed is None else (now - self.agreed[1]) / max(1, self.step - self.agreed[0])
         told = torch.tensor([[float(stop.signal or 0), pace]], device=self.accelerator.device)
         number, pace = self.accelerator.gather(told).amax(0).tolist()
         self.agreed = self.step, now

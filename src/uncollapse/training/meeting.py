@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from uncollapse.launch import INSTEAD, launch
 
@@ -42,7 +44,7 @@ def meet(device: torch.device) -> None:
         _take_device(device, here.local_rank, here.local_world)
     backend = dist.get_default_backend_for_device(device.type)
     with partners(lambda: f"the others did not come within {WAIT} seconds; {INSTEAD}, which starts them all"):
-        store = dist.PrefixStore(f"training {_meetings}", _meeting_place())
+        store = PrefixStore(f"training {_meetings}", _meeting_place())
         dist.init_process_group(backend, store=store, rank=here.rank, world_size=here.world)
     _meetings += 1
 
@@ -65,7 +67,7 @@ def _meeting_place() -> Any:
     global _store
     if _store is None:
         here = launch()
-        found = dist.rendezvous("env://", here.rank, here.world, timeout=timedelta(seconds=WAIT))
+        found = rendezvous("env://", here.rank, here.world, timeout=timedelta(seconds=WAIT))
         _store = next(found)[0]
     return _store
 
