@@ -1,4 +1,4 @@
-"""`python -m uncollapse`, for `accelerate launch -m uncollapse`."""
+"""`python -m uncollapse`, for `torchrun --nproc-per-node 2 -m uncollapse`."""
 
 import sys
 

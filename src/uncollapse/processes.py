@@ -1,5 +1,7 @@
 """What a batch is to several processes that share it: all of its rows, and one value of what is averaged."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -24,9 +26,35 @@ def gathered(x: Tensor, batch: int = 0) -> Tensor:
     """
     if not noise.shared(x.shape[batch]) or not dist.is_initialized():
         return x
-    from torch.distributed.nn.functional import all_gather
+    return torch.cat(_Gathered.apply(x).unbind(), batch)
 
-    return torch.cat(all_gather(x.contiguous()), batch)
+
+class Summed(torch.autograd.Function):
+    """The sum over the processes; each one's gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return Summed.apply(gradient)
+
+
+class _Gathered(torch.autograd.Function):
+    """What each process has, [processes, *shape]; the gradient of one is the sum of what all have for it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return Summed.apply(gradient)[dist.get_rank()]
 
 
 @torch.no_grad()

@@ -60,6 +60,19 @@ def test_a_batch_pressed_to_its_floor_stays_there() -> None:
     assert kl < q.floor + 0.01
 
 
+def test_a_bias_that_normalisation_takes_away_stays_where_it_starts() -> None:
+    """In float32 rounding errors alone would be its gradient, and Adam makes steps of full size of them."""
+    q = BatchNormalized(8, SHAPE, affine).float()
+    bias = q.network.layers[-1].bias
+    start = bias.detach().clone()
+    optimiser = torch.optim.Adam(q.parameters(), lr=0.01)
+    for _ in range(5):
+        optimiser.zero_grad()
+        q(torch.randn(50, 4, dtype=torch.float32)).rsample().square().sum().backward()
+        optimiser.step()
+    assert (bias[:8] == start[:8]).all() and (bias[8:] != start[8:]).all()
+
+
 def test_equal_means_have_no_floor_and_a_finite_gradient() -> None:
     """An encoder that ignores x has nothing to spread: its means are the shift, and nothing overflows."""
     q = BatchNormalized(2, SHAPE, Bias)

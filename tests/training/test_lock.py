@@ -104,6 +104,8 @@ def test_it_may_be_entered_again_within(tmp_path: Path) -> None:
 
 def test_the_processes_of_one_training_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with elsewhere(tmp_path):
+        for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29555"}.items():
+            monkeypatch.setenv(name, value)
         monkeypatch.setenv("RANK", "1")
         with sole_writer(tmp_path):
             pass

@@ -400,7 +400,7 @@ examples:
   uncollapse train vae --data pictures/ --likelihood Gaussian --out runs/mine
   uncollapse train vae-mnist-static --seeds 5
   uncollapse train --resume --out runs/mine
-  accelerate launch --num_processes 2 -m uncollapse train vae-mnist-static
+  torchrun --nproc-per-node 2 -m uncollapse train vae-mnist-static      two processes share each batch
 """
 
 VERBS = {

@@ -1,7 +1,6 @@
 """The verb `train`."""
 
 import json
-import os
 import shlex
 import sys
 from argparse import Namespace
@@ -15,6 +14,7 @@ from uncollapse.cli.printable import marked, printable
 from uncollapse.cli.progress import Progress
 from uncollapse.cli.tables import seeds_table, show
 from uncollapse.distributions import LatentVariableModel
+from uncollapse.launch import launch
 from uncollapse.report import write_model_card, write_report
 from uncollapse.training import Fitted, Recipe
 from uncollapse.training import train as carry_out
@@ -22,14 +22,18 @@ from uncollapse.training.checkpoint import write
 from uncollapse.training.kept import left
 from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import plain
+from uncollapse.training.machine import place
+from uncollapse.training.meeting import from_first, meet
 from uncollapse.training.recipe import parser
 from uncollapse.training.run import load_data, new_folder, read_config, read_summary
 
-console = Console(stderr=True)
+console = Console(stderr=True, quiet=not launch().first)  # of several processes the first one prints
 
 
 def train(options: Namespace) -> int:
     """Train once, or with several seeds; print the verdict and where the report is."""
+    if options.options and not launch().first:
+        return 0
     if options.options:
         print(parser().format_help())
         return 0
@@ -50,7 +54,8 @@ def _recipe(options: Namespace) -> tuple[Recipe, Path]:
     name = options.recipe or "vae"
     if not options.resume:
         recipe = Recipe.read(name, options.parts, options.imports)
-        return recipe, options.out or new_folder(recipe.name)
+        meet(place(recipe.machine.device))
+        return recipe, options.out or from_first(lambda: new_folder(recipe.name))
     out = options.out or Path("runs") / Path(name).stem
     begun = out if options.seeds == 1 else _first_seed(out)
     read_config(begun, resuming=True)
@@ -59,7 +64,7 @@ def _recipe(options: Namespace) -> tuple[Recipe, Path]:
 
 def _discard(out: Path, options: Namespace) -> None:
     """Take away the folder that was made for a run that wrote nothing."""
-    if options.out is None and not options.resume:
+    if options.out is None and not options.resume and launch().first:
         with suppress(OSError):
             out.rmdir()
 
@@ -120,7 +125,7 @@ def _with_seeds(options: Namespace) -> int:
             summaries.append(summary)
     finally:
         _discard(folder, options)
-    if os.environ.get("RANK", "0") != "0":
+    if not launch().first:
         return 0
     table, values = seeds_table(summaries)
     write(folder / "summary.json", json.dumps(plain(values), indent=2))

@@ -30,6 +30,9 @@ class BatchNormalized(Gaussian):
     global batch, and a learned shift b. The floor holds for every batch whose :math:`m_j` differ (have a variance of 1e-8 or
     more).
 
+    A bias of the network's last layer for :math:`m_j` is taken away again, so its gradient is zero, and is made so exactly: of
+    rounding errors an optimiser such as Adam makes steps of full size.
+
     In `train()` the statistics are the batch's, and running averages of its mean and unbiased variance are kept and saved; in
     `eval()` those are used, so that a code depends on its own observation alone, and the floor holds on average over data like
     those of the training.
@@ -71,6 +74,15 @@ class BatchNormalized(Gaussian):
         self.register_buffer("running_mean", torch.zeros(features))
         self.register_buffer("running_variance", torch.ones(features))
         self.register_buffer("seen", torch.zeros(()))
+        self._hold_bias()
+
+    def _hold_bias(self) -> None:
+        """Leave the bias of the means where it starts."""
+        affine = [part for part in self.network.modules() if isinstance(part, nn.Linear)]
+        bias = affine[-1].bias if affine else None
+        if bias is not None and len(bias) == 2 * self.features and bias.requires_grad:
+            moved = torch.cat((torch.zeros(self.features), torch.ones(self.features)))
+            bias.register_hook(lambda gradient: gradient * moved.to(gradient))
 
     def encode(self, x: Tensor) -> Tensor:
         m, log_sigma = wide(self.network(x)).chunk(2, dim=-1)

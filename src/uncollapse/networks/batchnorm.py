@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 from math import prod
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from torch import distributed as dist
 
 from uncollapse.networks.base import Network, widths
 from uncollapse.networks.initial import start_normal
+from uncollapse.processes import Summed
 
 
 class BatchNorm(nn.Module):
@@ -79,23 +79,9 @@ class BatchNorm(nn.Module):
             running.copy_(torch.where(value.isfinite(), value, running))
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over the processes; each one's gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Sum.apply(gradient)
-
-
 def _mean(x: Tensor) -> Tensor:
     """The mean over the processes, with its gradient."""
-    return _Sum.apply(x) / dist.get_world_size()
+    return Summed.apply(x) / dist.get_world_size()
 
 
 class BatchNormMLP(Network):

@@ -4,9 +4,22 @@ from uncollapse.training.checkpoint import CheckpointError
 from uncollapse.training.estimator import Estimator
 from uncollapse.training.fit import fit
 from uncollapse.training.loop import Fitted, TrainingError
+from uncollapse.training.meeting import PartnerError
 from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import load_model as load
 from uncollapse.training.run import train
 from uncollapse.training.settings import Machine, Training
 
-__all__ = ["CheckpointError", "Estimator", "Fitted", "Machine", "Recipe", "Training", "TrainingError", "fit", "load", "train"]
+__all__ = [
+    "CheckpointError",
+    "Estimator",
+    "Fitted",
+    "Machine",
+    "PartnerError",
+    "Recipe",
+    "Training",
+    "TrainingError",
+    "fit",
+    "load",
+    "train",
+]

@@ -1,6 +1,5 @@
 """The one way to train: admit the data, run the loop, hand back the best weights."""
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,11 +10,13 @@ from torch import nn
 from uncollapse import noise
 from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
+from uncollapse.launch import launch
 from uncollapse.learning import Procedure
 from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer
 from uncollapse.training.loop import Fitted, Loop
 from uncollapse.training.machine import Interruption
+from uncollapse.training.meeting import partners
 from uncollapse.training.settings import Machine, Training
 from uncollapse.training.update import OptimizerFactory, default_optimizer
 
@@ -56,6 +57,7 @@ def fit(
 
     Raises:
         TrainingError: If a loss or gradient was not finite.
+        PartnerError: If another of several processes ended before the training did, or did not come.
         CheckpointError: If a checkpoint cannot be written, or the one to go on from cannot be read.
         FolderInUse: If something else writes to the run folder.
         ValueError: If the data are not what the model expects, or too few to validate on.
@@ -74,14 +76,16 @@ def fit(
         folder = None if out is None else vacant(Path(out), resume)
         admit(procedure.objective.model, data)
         _check_rows(data)
-        loop = Loop(procedure, data, training, optimizer, machine, folder, list(observers))
+        with partners():
+            loop = Loop(procedure, data, training, optimizer, machine, folder, list(observers))
         if resume:
             loop.resume()
         loop.begin(documents, resume)
         with (
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
             noise.sharing(loop.rows),
-            Interruption().watching() as stop,
+            Interruption(several=launch().world > 1).watching() as stop,
+            partners(lambda: f"another process of this training ended; {loop.kept.left()}"),
         ):
             loop.run(stop)
         return loop.finish(stop)
@@ -94,7 +98,7 @@ def vacant(out: Path, resume: bool) -> Path:
         FileExistsError: If it holds a run and `resume` is false.
     """
     log = out / "metrics.jsonl"
-    if not resume and os.environ.get("RANK", "0") == "0" and log.exists() and log.stat().st_size:
+    if not resume and log.exists() and log.stat().st_size:
         raise FileExistsError(f"{out} holds a run already; go on with it by --resume, or write elsewhere with --out")
     return out
 

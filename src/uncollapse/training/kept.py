@@ -58,12 +58,12 @@ class Kept:
         if self.best is not None:
             take(self.model, self.best, best or "the best validation")
 
-    def save(self, values: dict[str, Any]) -> None:
-        """Weights, values and every other state, as `last`."""
+    def save(self, values: dict[str, Any], metered: dict[str, Tensor]) -> None:
+        """Weights, values and every other state, as `last`, with the meter's as several processes have it together."""
         if self.folder is None or not self.main:
             return
         values = {**values, "meter": list(self.meter.means)}  # the order of the log's names, which tensors do not keep
-        tensors = {**self.meter.state(), **{f"procedure.{name}": value for name, value in self.procedure.state().items()}}
+        tensors = {**metered, **{f"procedure.{name}": value for name, value in self.procedure.state().items()}}
         for i, update in enumerate(self.updates):
             tensors |= {_name(i, name): value for name, value in update.state().items()}
         keep(self.model, self.folder / "last", tensors, values)

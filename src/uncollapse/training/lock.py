@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
+from uncollapse.launch import launch
 from uncollapse.training.checkpoint import CheckpointError
 
 LOCK = ".lock"
@@ -46,7 +47,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         False
     """
     place = Path(os.path.realpath(folder))
-    if place in _held.get() or os.environ.get("RANK", "0") != "0":
+    if place in _held.get() or not launch().first:
         yield
         return
     made = _made(folder, place)

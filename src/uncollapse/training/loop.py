@@ -26,6 +26,7 @@ from uncollapse.training.update import OptimizerFactory, Update
 
 EARLY, LOOKED = 4, 256  # in how many parts early looks cut the steps up to the first validation, and at how many observations
 SOON = 50  # steps before which, and between which, none is worth its time
+AGREE = 1.0  # seconds between two times that several processes ask each other whether a signal came, at most a line of the log
 START = 2**40 + 1  # the step of what is drawn before the first one
 PASSES = 50  # training batches by which averaged weights come to statistics of their own
 SETTLING = 2**40 + 2  # the step whose rows and noise these are
@@ -93,6 +94,8 @@ class Loop:
         self.monitor = collapse_monitor(procedure.objective, self.data)
         self.meter, self.t = Meter(), torch.zeros((), device=self.accelerator.device)
         self.step, self.epoch, self.order = 0, -1, torch.empty(0)
+        self.agreed: tuple[int, float] | None = None  # when several processes last asked each other whether to stop: step, time
+        self.agree_at = 0
         self.best, self.stale, self.training_seconds, self.saved = -math.inf, 0, 0.0, False
         self.kept = Kept(out, self.main, self.model, procedure, self.updates, self.meter)
         self.started = time.perf_counter()
@@ -149,6 +152,8 @@ class Loop:
                 self._look()
                 since = time.perf_counter()
         self.training_seconds += time.perf_counter() - since
+        if self.rows is not None:
+            self._agree(stop)
         if stop.signal is not None:
             self._save()
 
@@ -286,7 +291,14 @@ class Loop:
         self.saved = self.out is not None and not self._skipped()
         if self.saved:
             times = {"training_seconds": self.training_seconds, "seconds": time.perf_counter() - self.started}
-            self.kept.save({"step": self.step, "best": plain(self.best), "stale": self.stale, **times})
+            self.kept.save({"step": self.step, "best": plain(self.best), "stale": self.stale, **times}, self._metered())
+
+    def _metered(self) -> dict[str, Tensor]:
+        """The values since the last line of the log, of all processes."""
+        state = self.meter.state()
+        if self.rows is None:
+            return state
+        return {name: self.accelerator.reduce(values, "mean") for name, values in state.items()}
 
     def resume(self) -> None:
         """Go on from the run folder's last checkpoint, or from the start where it was killed before the first."""
@@ -309,12 +321,19 @@ class Loop:
         return self.training.patience is not None and self.stale >= self.training.patience
 
     def _stopped(self, stop: Interruption) -> bool:
-        """Whether a signal came; several processes agree on it where the log is read."""
+        """Whether a signal came; several processes agree on it about once in `AGREE` seconds."""
         if self.rows is None:
             return stop.signal is not None
-        if self.step % self.training.log_every:
-            return False
-        flag = torch.tensor(float(stop.signal or 0), device=self.accelerator.device)
-        number = int(self.accelerator.gather(flag.reshape(1)).max())
-        stop.signal = number or None
+        return self.step >= self.agree_at and self._agree(stop)
+
+    def _agree(self, stop: Interruption) -> bool:
+        """Whether a signal came to any of several processes; and when to ask again, at the pace of the slowest."""
+        now = time.perf_counter()
+        pace = AGREE if self.agreed is None else (now - self.agreed[1]) / max(1, self.step - self.agreed[0])
+        told = torch.tensor([[float(stop.signal or 0), pace]], device=self.accelerator.device)
+        number, pace = self.accelerator.gather(told).amax(0).tolist()
+        self.agreed = self.step, now
+        self.agree_at = self.step + min(max(1, int(AGREE / pace)), self.training.log_every)
+        if number:
+            stop.signal = int(number)
         return bool(number)

@@ -1,7 +1,8 @@
 """Devices, precision and processes, by accelerate; interruptions by signal."""
 
-import os
+import math
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,11 +15,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from uncollapse.launch import INSTEAD, launch
 from uncollapse.networks.base import hand_over_float32
 from uncollapse.noise import Rows
+from uncollapse.training.meeting import meet
 from uncollapse.training.settings import Machine
 
 KINDS = ("cpu", "cuda", "mps", "xpu")
+TWICE = 2.0  # seconds within which a launcher may pass on the Ctrl-C that its processes have had themselves
 
 
 def place(name: str = "auto") -> torch.device:
@@ -50,21 +54,28 @@ def place(name: str = "auto") -> torch.device:
 
 
 def accelerator(machine: Machine, folder: Path | None) -> Accelerator:
-    """An accelerator for this machine, or for this process of several under `accelerate launch`.
+    """An accelerator for this machine, or for this process of several that share a training under `torchrun`.
 
     Raises:
         ValueError: If the device is not there, the tracker is not installed, or the precision is not supported.
+        PartnerError: If the other processes do not come.
     """
     device = place(machine.device)
+    meet(device)
     if device.type != "cpu" and device.index is not None:
-        if "RANK" in os.environ:
-            raise ValueError(f"several processes share out the devices, came {machine.device}; write {device.type}")
         torch.accelerator.set_device_index(device.index)
-    if "RANK" not in os.environ:
-        AcceleratorState._reset_state(reset_partial_state=True)  # each training states its own device and precision
+    AcceleratorState._reset_state(reset_partial_state=True)  # each training states its own device and precision
+    found = _accelerator(machine, device, folder)
+    if found.num_processes != launch().world:
+        raise ValueError(f"expected {launch().world} processes, came together {found.num_processes}; {INSTEAD}")
+    return found
+
+
+def _accelerator(machine: Machine, device: torch.device, folder: Path | None) -> Accelerator:
+    """An accelerator, its refusals in this project's words."""
     try:
         return Accelerator(
-            cpu=machine.device != "auto" and device.type == "cpu",
+            cpu=device.type == "cpu",
             mixed_precision=machine.precision,
             log_with=_tracker(machine.tracker, folder),
             project_dir=None if folder is None else str(folder),
@@ -117,13 +128,23 @@ def rows(accelerator: Accelerator, batch: int) -> Rows | None:
 
 
 class Interruption:
-    """Whether SIGTERM or Ctrl-C asked the run to stop; a second Ctrl-C stops it at once."""
+    """Whether SIGTERM or Ctrl-C asked the run to stop; a second Ctrl-C stops it at once.
 
-    def __init__(self) -> None:
+    A launcher of several processes passes a Ctrl-C on to those that the terminal has told already: that is no second one.
+
+    Args:
+        several: Whether there is such a launcher.
+    """
+
+    def __init__(self, several: bool = False) -> None:
         self.signal: int | None = None
+        self.apart, self.since = TWICE if several else 0.0, -math.inf
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
+        now = time.monotonic()
+        if self.signal is None:
+            self.since = now
+        elif number == signal.SIGINT and now - self.since >= self.apart:
             raise KeyboardInterrupt
         self.signal = number
 

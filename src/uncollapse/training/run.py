@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from uncollapse.distributions.saved import described
 from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
 from uncollapse.evaluation.numbers import checked_summary
 from uncollapse.gan import ImplicitModel
+from uncollapse.launch import launch
 from uncollapse.own_modules import Named
 from uncollapse.parts import build
 from uncollapse.plain_files import LARGEST_JSON, read_json, read_text, read_yaml
@@ -69,7 +69,6 @@ def _train(recipe: Recipe, out: Path, resume: bool, observers: Iterable[Observer
         check_resumable(recipe, out)
     data = with_modes(recipe.data())
     procedure = recipe.procedure(recipe.model(data.shape))
-    main = os.environ.get("RANK", "0") == "0"
     config = f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n" + yaml.safe_dump(
         {"recipe": recipe.name, **recipe.values}, sort_keys=False
     )
@@ -77,7 +76,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, observers: Iterable[Observer
     if data.words is not None:
         documents[WORDS] = "".join(f"{word}\n" for word in data.words)
     fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers, documents)
-    if fitted.signal is not None or not main:
+    if fitted.signal is not None or not launch().first:
         return fitted, {}
     summary = summarise(fitted, data, recipe, out)
     if isinstance(fitted.model, VAE):
@@ -156,13 +155,9 @@ def glance(model: VAE) -> tuple[int, int]:
 def new_folder(name: str, root: Path = Path("runs")) -> Path:
     """Make a folder for a new run: runs/NAME, or runs/NAME-2 and so on where that is taken, by another training too.
 
-    Of several processes the first one makes it; the others write nothing.
-
     Raises:
         CheckpointError: If it cannot be made.
     """
-    if os.environ.get("RANK", "0") != "0":
-        return root / name
     for i in range(1, 10_000):
         folder = root / (name if i == 1 else f"{name}-{i}")
         try:
