@@ -46,8 +46,6 @@ def _check_out(out: Path | None) -> None:
     if out is None:
         return
     if out.suffix.lower() not in (".html", ".htm"):
-        if not out.name:
-            raise ValueError(f"expected a page that ends in .html, got {out}; write --out page.html")
         raise ValueError(f"expected a page that ends in .html, got {out}; write --out {out.with_suffix('.html')}")
     if out.is_dir():
         raise IsADirectoryError(f"expected a page to write, got the folder {out}; write --out {out / 'page.html'}")
