@@ -135,10 +135,10 @@ def test_damaged_numbers_of_an_archive_are_told_by_its_checksum(tmp_path: Path) 
 
 def test_an_archive_cannot_name_the_folder_that_it_is_converted_to(tmp_path: Path, small_memory: None) -> None:
     (tmp_path / "in").mkdir()
-    for name in ("../../escaped", "/tmp/uncollapse-escaped", "a" * 300):
+    for name in ("../../escaped", str(tmp_path / "escaped"), "a" * 300):
         path = zipped(tmp_path / "in" / "mine.npz", [(f"{name}.npy", saved(np.arange(5000.0)))])
         assert len(load(str(path)).split("all")) == 5000
-    assert {p.name for p in tmp_path.iterdir()} == {"in"} and not Path("/tmp/uncollapse-escaped").exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"in"}
     assert {p.name for p in (tmp_path / "in").iterdir()} == {"mine.npz", "mine.npz.uncollapse"}
 
 

@@ -19,7 +19,7 @@ _CHUNK = 2**22  # numbers that are checked at a time
 _LARGEST = 2.0**63
 
 
-def admitted(values: Any, where: str, eight: bool | None = None, finite: bool = True) -> np.ndarray:
+def admitted(values: Any, where: str, eight: bool | None = None, finite: bool = True, double: bool = False) -> np.ndarray:
     """An array or a tensor as an array [N, *shape] of finite numbers, channels first; a memory map that fits comes into memory.
 
     Images in 8 bits get a channel: [N, H, W] becomes [N, 1, H, W], and [N, H, W, 3] becomes [N, 3, H, W]. A table of one
@@ -29,7 +29,8 @@ def admitted(values: Any, where: str, eight: bool | None = None, finite: bool = 
         values: What the user gave.
         where: What to call it in errors.
         eight: Whether to take images for 8-bit ones; None: as their type says.
-        finite: Whether to refuse NaN and infinity.
+        finite: Whether to refuse NaN, infinity, and what the precision does not hold.
+        double: Whether the numbers are kept in double precision; else in the default one.
 
     Raises:
         ValueError: If it is empty, does not hold real numbers, holds NaN, infinity or what no number of the precision in use
@@ -43,7 +44,7 @@ def admitted(values: Any, where: str, eight: bool | None = None, finite: bool = 
     if isinstance(array, np.memmap) and store.fits(array.shape):
         array = np.array(array)
     if finite:
-        _check_numbers(array, where)
+        _check_numbers(array, where, double)
     return _with_channels(array, array.dtype == np.uint8 if eight is None else eight, where)
 
 
@@ -164,12 +165,12 @@ def _chunks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         release(values)
 
 
-def _check_numbers(values: np.ndarray, where: str) -> None:
+def _check_numbers(values: np.ndarray, where: str, double: bool) -> None:
     """Refuse the first row that holds what is no number of the precision in use."""
     real = values.dtype.kind == "f"
     if not real and np.can_cast(values.dtype, np.int64):
         return
-    most = torch.finfo(torch.get_default_dtype()).max if real else np.iinfo(np.int64).max
+    most = torch.finfo(torch.float64 if double else torch.get_default_dtype()).max if real else np.iinfo(np.int64).max
     wide = not real or float(np.finfo(values.dtype).max) > most
     step = max(1, _CHUNK // prod(values.shape[1:]))
     for start in range(0, len(values), step):

@@ -105,8 +105,8 @@ def rows_of(values: Any, where: str, finite: bool = True) -> Rows:
     if hasattr(values, "columns") and hasattr(values, "iloc"):
         table = values.drop(columns=tables.LABEL, errors="ignore")
         columns = tuple(map(str, table.columns))
-        return Rows(admission.admitted(table.to_numpy(), where, finite=finite), where, columns, is_table=True)
-    return Rows(admission.admitted(values, where, eight=True, finite=finite), where)
+        return Rows(admission.admitted(table.to_numpy(), where, finite=finite, double=True), where, columns, is_table=True)
+    return Rows(admission.admitted(values, where, eight=True, finite=finite, double=True), where)
 
 
 def read_rows(name: str | Path, finite: bool = True) -> Rows:
@@ -144,7 +144,7 @@ def read_rows(name: str | Path, finite: bool = True) -> Rows:
         return rows_of(files.array(path, part or None), whole, finite)
     if ending in (".csv", ".parquet") and not part:
         values, columns = tables.table(path, finite)
-        return Rows(admission.admitted(values, whole, finite=finite), whole, columns, is_table=True)
+        return Rows(admission.admitted(values, whole, finite=finite, double=True), whole, columns, is_table=True)
     mended = f"write {base}: only .npz files hold arrays by name" if part else "convert it first"
     raise ValueError(f"expected {', '.join(READ[:-1])} or {READ[-1]}, got {whole}; {mended}")
 
