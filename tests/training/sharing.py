@@ -69,8 +69,17 @@ def train_all(out: Path) -> None:
 def command(out: Path, steps: int) -> list[str]:
     """A training by the command line."""
     networks = [f"--{part}.network.hidden=[16]" for part in ("posterior", "likelihood")]
-    settings = ["--batch", "50", "--training.log_every", "10", "--training.validate_every", "20", "--no-report"]
-    return ["train", "vae", *networks, *settings, "--steps", str(steps), "--out", str(out)]
+    settings = [
+        "--batch",
+        "50",
+        "--training.log_every",
+        "10",
+        "--training.validate_every",
+        "20",
+        "--training.schedule",
+        "Constant",
+    ]
+    return ["train", "vae", *networks, *settings, "--no-report", "--steps", str(steps), "--out", str(out)]
 
 
 def train_by_command(out: Path, number: int, step: int, *more: str) -> dict[str, object]:
