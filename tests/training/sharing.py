@@ -66,20 +66,11 @@ def train_all(out: Path) -> None:
         torch.set_default_dtype(torch.float32)
 
 
-def command(out: Path, steps: int) -> list[str]:
+def command(out: Path) -> list[str]:
     """A training by the command line."""
     networks = [f"--{part}.network.hidden=[16]" for part in ("posterior", "likelihood")]
-    settings = [
-        "--batch",
-        "50",
-        "--training.log_every",
-        "10",
-        "--training.validate_every",
-        "20",
-        "--training.schedule",
-        "Constant",
-    ]
-    return ["train", "vae", *networks, *settings, "--no-report", "--steps", str(steps), "--out", str(out)]
+    settings = ["--batch", "50", "--training.log_every", "10", "--training.validate_every", "20", "--no-report"]
+    return ["train", "vae", *networks, *settings, "--steps", "60", "--out", str(out)]
 
 
 def train_by_command(out: Path, number: int, step: int, *more: str) -> dict[str, object]:
@@ -94,7 +85,7 @@ def train_by_command(out: Path, number: int, step: int, *more: str) -> dict[str,
     Loop.advance = signalled  # type: ignore[method-assign]
     with redirect_stderr(StringIO()) as said:
         console.file = said
-        status = main([*command(out / "cli", steps=5000), *more])
+        status = main([*command(out / "cli"), *more])
     Loop.advance = advance  # type: ignore[method-assign]
     return {"status": status, "said": said.getvalue()}
 
@@ -113,6 +104,7 @@ if __name__ == "__main__":
     sys.modules["uncollapse.training.fit"].Loop = Both  # type: ignore[attr-defined]
     train_all(folder)
     sys.modules["uncollapse.training.fit"].Loop = Loop  # type: ignore[attr-defined]
+    sys.modules["uncollapse.training.loop"].AGREE = 1e-9  # type: ignore[attr-defined]  # at every step
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, which may come before the last line
     for name, number, step, more in (
         ("stopped", signal.SIGTERM, 25, ()),

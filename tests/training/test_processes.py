@@ -68,7 +68,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_one_saves(folders: dict
     """Between two lines of the log; the one line that says so is the first process's."""
     found = json.loads((folders[2] / "stopped.json").read_text())
     assert found["status"] == 128 + 15 and "all saved" in found["said"]
-    assert found["said"].count("stopped by signal 15 after step ") == 1
+    assert found["said"].count("stopped by signal 15 after step 26,") == 1
 
 
 def test_a_process_whose_partner_is_killed_says_so_in_a_line(folders: dict[int, Path]) -> None:
@@ -76,15 +76,17 @@ def test_a_process_whose_partner_is_killed_says_so_in_a_line(folders: dict[int, 
     found, run = json.loads((folders[2] / "killed.json").read_text()), folders[2] / "cli"
     said = [line for line in found["said"].splitlines() if line.startswith("error")]
     assert found["status"] == 1 and said == [
-        f"error: process 0 of 2: another process of this training ended; the checkpoint of step 40 in {run}/checkpoints is whole."
+        "error: process 0 of 2: another process of this training ended; "
+        f"the checkpoint of step 40 in {run}/checkpoints is whole."
     ]
     assert read_state(run / "checkpoints" / "last")[1]["step"] == 40
 
 
 def test_two_processes_that_were_stopped_and_resumed_log_what_one_does(folders: dict[int, Path], tmp_path: Path) -> None:
     """In float32; where they stop between two lines of the log, each has half of the values of the next."""
-    assert main(command(tmp_path / "run", steps=40)) == 0
+    assert main(command(tmp_path / "run")) == 0
     one, two = ([line for line in _lines(run) if line["kind"] == "train"] for run in (tmp_path / "run", folders[2] / "cli"))
+    one = [line for line in one if line["step"] <= 40]
     assert [line["step"] for line in one] == [line["step"] for line in two] == [10, 20, 30, 40]
     for a, b in zip(one, two, strict=True):
         assert [
