@@ -11,8 +11,38 @@ from fuzz.contained import contained
 from fuzz.world import BENCH, command, copied, damaged, wrong
 
 ODD: list[Any] = [
-    *(None, True, 0, -1, 3, 1.5, float("nan"), 10**18, "", "x", "../../esc", "/abs", "..", ".", "a/b", "a|b`c", "<img onerror=x>"),
-    *([], [1], ["vae"], {}, {"b": 3}, {"class_path": "os.system"}, "a\nb", "\x1b[31m", "n" * 400, "--steps", "--objective.beta"),
+    *(
+        None,
+        True,
+        0,
+        -1,
+        3,
+        1.5,
+        float("nan"),
+        10**18,
+        "",
+        "x",
+        "../../esc",
+        "/abs",
+        "..",
+        ".",
+        "a/b",
+        "a|b`c",
+        "<img onerror=x>",
+    ),
+    *(
+        [],
+        [1],
+        ["vae"],
+        {},
+        {"b": 3},
+        {"class_path": "os.system"},
+        "a\nb",
+        "\x1b[31m",
+        "n" * 400,
+        "--steps",
+        "--objective.beta",
+    ),
 ]
 KEYS = ["samples", "draws", "examples", "features", "options", "x", "recipe", "rows", "title", "tables"]
 
@@ -27,7 +57,9 @@ def cases(world: Path, folder: Path, n: int, seed: int) -> Iterator[tuple[str, d
         before = set(folder.iterdir())
         only = ["--examples", "10", "--steps", "2", "--no-report", "--out", "out"]
         ending = contained(command(["bench", "bench.yaml", *only]), case)
-        strays = [str(path) for path in set(folder.iterdir()) - before] + [p.name for p in case.iterdir() if p.name not in ("bench.yaml", "out")]
+        strays = [str(path) for path in set(folder.iterdir()) - before] + [
+            p.name for p in case.iterdir() if p.name not in ("bench.yaml", "out")
+        ]
         yield how, wrong(ending, f"written outside its folder: {strays}" if strays else None), ending.status == 0
 
 

@@ -12,7 +12,22 @@ from fuzz.world import command, copied, wrong
 
 ODD = [
     *("", " ", "-1", "0", "1", "-0", "nan", "inf", "-inf", "1e300", "1e-300", "1.5", "2147483648", "9223372036854775807"),
-    *("99999999999999999999", "1e18", "x", "[]", "{}", "[1,2", "null", "true", "~", "../../x", "/abs", "é", "\u202e", "a" * 3000),
+    *(
+        "99999999999999999999",
+        "1e18",
+        "x",
+        "[]",
+        "{}",
+        "[1,2",
+        "null",
+        "true",
+        "~",
+        "../../x",
+        "/abs",
+        "é",
+        "\u202e",
+        "a" * 3000,
+    ),
     *("-", "--", "@rows.npy", "%s", "os.system", "{class_path: os.system, init_args: {command: touch PWNED}}", "*a", "&a [*a]"),
     *("!!python/object/apply:os.system [touch PWNED]", "rows.npy", "vae", "images", "lines.txt", ".", "..", "\x1b[31m", "a\nb"),
 ]
@@ -75,7 +90,13 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
     "report": {"--device": ["cpu"]},
     "recipes": {},
     "data": {},
-    "bench": {"--table": ["small"], "--only": ["baseline"], "--samples": NUMBERS, "--draws": ["0", "20"], "--steps": ["1", "2"]},
+    "bench": {
+        "--table": ["small"],
+        "--only": ["baseline"],
+        "--samples": NUMBERS,
+        "--draws": ["0", "20"],
+        "--steps": ["1", "2"],
+    },
 }
 OUT = {"sample", "encode", "reconstruct", "interpolate"}
 
@@ -152,7 +173,9 @@ def _altered(argv: list[str], case: Path) -> str | None:
         return None
     held = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
     short = {"--steps": "training.steps", "--seed": "training.seed", "--batch": "training.batch_size", "--latent": "features"}
-    given = {short.get(name, name[2:]): value for name, value in zip(argv, argv[1:], strict=False) if name in TRAIN or name in short}
+    given = {
+        short.get(name, name[2:]): value for name, value in zip(argv, argv[1:], strict=False) if name in TRAIN or name in short
+    }
     for key, value in given.items():
         if key in held and not _same(value, held[key]):
             return f"--{key} {value} became {held[key]!r}"

@@ -40,7 +40,9 @@ def cases(world: Path, folder: Path, n: int, seed: int) -> Iterator[tuple[str, d
     packed = world / "lines.txt.gz"
     if not packed.exists():
         packed.write_bytes(gzip.compress((world / "lines.txt").read_bytes(), mtime=0))
-    whole = {name: _rows(contained(lambda name=name: read(name), copied(world, folder / "case", [name])), folder) for name in FILES}
+    whole = {
+        name: _rows(contained(lambda name=name: read(name), copied(world, folder / "case", [name])), folder) for name in FILES
+    }
     for i in range(n):
         chance = Random(f"data {seed} {i}")
         name = chance.choice(FILES)
@@ -50,7 +52,9 @@ def cases(world: Path, folder: Path, n: int, seed: int) -> Iterator[tuple[str, d
         file.write_bytes(content)
         ending = contained(lambda name=name: read(name), case)
         rows = _rows(ending, folder)
-        same = rows is None or (whole[name] is not None and rows.shape == whole[name].shape and bool((rows == whole[name]).all()))
+        same = rows is None or (
+            whole[name] is not None and rows.shape == whole[name].shape and bool((rows == whole[name]).all())
+        )
         also = None if same or name not in CHECKED else f"{name} was read, and read differently"
         yield f"{file.relative_to(case)}: {how}", wrong(ending, also), ending.status == 0
 

@@ -47,7 +47,9 @@ def _changes(event: str, arguments: tuple[Any, ...], here: str) -> bool:
         return False
     if not path.startswith(here + os.sep) or os.path.basename(path) in (".out", ".err"):
         return False
-    writing = len(arguments) > 2 and isinstance(arguments[2], int) and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    writing = (
+        len(arguments) > 2 and isinstance(arguments[2], int) and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    )
     return event != "open" or writing
 
 

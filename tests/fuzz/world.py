@@ -65,7 +65,7 @@ def write_data(folder: Path) -> None:
     table = pd.DataFrame(rows, columns=["a", "b", "c"])
     table.to_csv(folder / "rows.csv", index=False)
     table.to_parquet(folder / "rows.parquet", index=False)
-    words = "a small model learns what large data hide".split()
+    words = ["a", "small", "model", "learns", "what", "large", "data", "hide"]
     lines = [" ".join(g.choice(words, int(g.integers(3, 8)))) for _ in range(60)]
     (folder / "lines.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "images").mkdir(exist_ok=True)
