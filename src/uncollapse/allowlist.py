@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from uncollapse.own_modules import Named, own_classes
+from uncollapse.plain_files import LOADER, check_yaml
 
 PACKAGE = __name__.partition(".")[0]
 HIDDEN = f"{PACKAGE}.evaluation"  # its parts are put around trained models
@@ -280,9 +281,10 @@ def _unquoted(text: str) -> Any:
         ValueError: If it has aliases, of which a few would stand for more than can be walked through.
     """
     try:
-        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, LOADER)):
             raise NotAllowedError(f"expected a value without YAML aliases (*name), got {text[:80]!r}; write it out")
-        held = yaml.safe_load(text)
+        check_yaml(text)
+        held = yaml.load(text, LOADER)  # a safe loader
     except NotAllowedError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -260,6 +261,17 @@ def test_an_optimiser_that_cannot_learn_is_refused(rate: float, decay: float, na
     sizes = Training(steps=1, batch_size=4, validate_every=1)
     with pytest.raises(ValueError, match=rf"--optimizer\.{named}") if named else nullcontext():
         fit(procedure, from_arrays(torch.randn(40, 2)), sizes, lambda p: torch.optim.SGD(p, lr=rate, weight_decay=decay))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 3000, "[" + "8," * 30_000 + "8]", "{a: &a [*a]}", "{class_path: Normal, class_path: Mixture}"]
+)
+def test_options_that_are_long_deep_or_twofold_are_refused_at_once(text: str) -> None:
+    """None of them is built: what checks a list takes a time that grows with the square of it."""
+    since = time.process_time()
+    with pytest.raises(ValueError):
+        Recipe.read("vae", ["--prior", text])
+    assert time.process_time() - since < 5
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e31, 2**31, -(2**31)])

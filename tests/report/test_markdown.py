@@ -9,9 +9,11 @@ from rich.console import Console
 
 from uncollapse.cli.printable import marked, printable
 from uncollapse.cli.tables import rows_table, show, side_by_side
+from uncollapse.report import comparisons
 from uncollapse.report.card import write_model_card
 from uncollapse.report.markdown import block, code, escaped
 from uncollapse.report.rows import markdown
+from uncollapse.report.style import svg
 from uncollapse.training.bench import Bench, Table
 
 HOSTILE = [
@@ -106,3 +108,10 @@ def test_a_terminal_shows_names_as_they_are(text: str) -> None:
     assert "\x1b[2J" not in shown and "\x1b]8" not in shown
     assert shown.count(printable(text)) >= 9
     assert Console(file=io.StringIO()).render_str(marked(text)).plain == printable(text)
+
+
+@pytest.mark.parametrize("name", ["$^^$", "$\\bad{$", "a_$b$"])
+def test_a_name_in_a_figure_is_no_formula(name: str) -> None:
+    """matplotlib refuses formulas that it cannot read, and a page with them."""
+    looks = [{"kind": "valid", "step": t, "coverage": 0.5} for t in range(3)]
+    assert name in svg(comparisons.shares({name: looks, "other": looks}, "coverage", "coverage"), "x")

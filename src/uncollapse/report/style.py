@@ -39,6 +39,7 @@ STYLE: dict[Any, Any] = {
     "lines.solid_capstyle": "round",
     "savefig.facecolor": "auto",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names of rows and groups are no formulas
     "svg.hashsalt": "uncollapse",
     "xtick.color": LINE,
     "xtick.labelcolor": MUTED,
