@@ -371,7 +371,7 @@ def test_options_are_refused_in_one_line(files: Path, tmp_path: Path, capsys: py
     refused([*both, "--out", ""], "expected a path", capsys)
     refused([*both, "--seed", "-1"], "at least 0", capsys)
     refused([*both, "--seed", str(2**32)], "a seed from 0 to 4294967295", capsys)
-    refused(["", *both[1:]], "an empty name", capsys)
+    refused(["", *both[1:]], "got none", capsys)
     refused([*both, "--out", str(tmp_path / "a.txt")], "a.html", capsys)
     refused([str(files / "good.npy"), "--against", str(files / "real.npy"), "--standardize"], "table", capsys)
 

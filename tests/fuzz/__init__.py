@@ -1,4 +1,4 @@
-"""Seeded hammering of what a user can hand over: command lines, data files, run folders, benches, and kills while a run is written.
+"""Seeded hammering of what a user can hand over: command lines, data files, run folders, benches; and kills of a training.
 
     .venv/bin/python tests/fuzz command-lines --n 1000 --seed 0
 

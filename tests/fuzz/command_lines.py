@@ -1,5 +1,6 @@
 """Command lines: options that mean something, and values that do not."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -173,9 +174,7 @@ def _altered(argv: list[str], case: Path) -> str | None:
         return None
     held = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
     short = {"--steps": "training.steps", "--seed": "training.seed", "--batch": "training.batch_size", "--latent": "features"}
-    given = {
-        short.get(name, name[2:]): value for name, value in zip(argv, argv[1:], strict=False) if name in TRAIN or name in short
-    }
+    given = {short.get(name, name[2:]): value for name, value in itertools.pairwise(argv) if name in TRAIN or name in short}
     for key, value in given.items():
         if key in held and not _same(value, held[key]):
             return f"--{key} {value} became {held[key]!r}"
