@@ -299,12 +299,12 @@ def test_a_training_begins_at_its_data(nested: bool) -> None:
         model = VAE(vamp(2), Bernoulli(2, SHAPE, affine), gaussian(2, SHAPE))
     data = from_arrays(torch.rand(60, 3) < 0.5)
     torch.manual_seed(7)
-    fit(Amortized(ELBO(model)), data, Training(steps=1), partial(torch.optim.Adam, lr=0.0))
+    fit(Amortized(ELBO(model)), data, Training(steps=1), partial(torch.optim.Adam, lr=1e-12))
     after = torch.rand(1)
     assert torch.equal(after, torch.rand(1, generator=torch.Generator().manual_seed(7)))  # the caller's state is left alone
     found = (model.prior.first if nested else model.prior).pseudo_inputs.detach()
     rows = data.train.all().to(found)
-    assert all((rows == u).all(-1).any() for u in found) and found.std() > 0.1
+    assert all(((rows - u).abs() < 1e-9).all(-1).any() for u in found) and found.std() > 0.1
 
 
 class Bound(posteriors.Gaussian):
