@@ -146,7 +146,7 @@ def write_state(directory: Path, tensors: dict[str, Tensor], values: dict[str, A
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, directory / "state.safetensors")
     hashes = {file.name: _sha256(file) for file in sorted(directory.iterdir()) if file.name != "state.json"}
     document = {"format": FORMAT, **values}
-    hashes["state.json"] = _sha256_of(document)
+    hashes["state.json"] = hash_of(document)
     (directory / "state.json").write_text(json.dumps({**document, "sha256": hashes}, indent=2))
 
 
@@ -178,7 +178,7 @@ def verify(directory: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise CheckpointError(f"{file} is of format {found}, this version reads format {FORMAT}; use the version that wrote it")
     own = hashes.pop("state.json", None)  # checkpoints of version 0.1.0 have none
-    if own is not None and own != _sha256_of({name: value for name, value in values.items() if name != "sha256"}):
+    if own is not None and own != hash_of({name: value for name, value in values.items() if name != "sha256"}):
         raise CheckpointError(f"{file} is damaged: its hash is not the one it was saved with; {_instead(directory)}")
     for name, expected in hashes.items():
         plain = Path(name).name == name and (directory / name).is_file()
@@ -194,7 +194,7 @@ def _instead(directory: Path) -> str:
     return f"{other} may be whole, else train again" if other.exists() else "train again"
 
 
-def _sha256_of(values: dict[str, Any]) -> str:
+def hash_of(values: dict[str, Any]) -> str:
     """The hash of plain values, as JSON with sorted names."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

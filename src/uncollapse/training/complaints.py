@@ -92,7 +92,7 @@ def _nested(message: str, path: list[str]) -> str | None:
     return None
 
 
-def check_names(options: Iterable[str]) -> None:
+def check_finite(options: Iterable[str]) -> None:
     """Refuse numbers that are not finite, before anything is built.
 
     Args:
@@ -102,7 +102,7 @@ def check_names(options: Iterable[str]) -> None:
         ValueError: If one is not.
 
     Example:
-        >>> check_names(["--optimizer.lr", "nan"])
+        >>> check_finite(["--optimizer.lr", "nan"])
         Traceback (most recent call last):
         ValueError: expected a finite number, or a name, as --optimizer.lr, came nan
     """

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from uncollapse.plain_files import check_yaml
-from uncollapse.training.checkpoint import TRIES, CheckpointError, write
+from uncollapse.training.checkpoint import TRIES, CheckpointError, hash_of, write
 
 CONFIG, WORDS, SUMMARY = "config.yaml", "words.txt", "summary.json"
 NAMES = (CONFIG, WORDS, SUMMARY)
@@ -124,7 +124,7 @@ def read_record(run: Path) -> Record | None:
         found = Record(dict(values["accepted"]), values["config"])
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         own, values, found = None, {}, Record({}, None)
-    if own != _hash_of(values):
+    if own != hash_of(values):
         raise CheckpointError(
             f"{file} is damaged: its hash is not the one it was saved with; take a copy of it, or remove it, and nothing tells "
             f"whether {', '.join(NAMES)} were altered"
@@ -199,7 +199,7 @@ def _altered(run: Path, name: str, record: Record | None, content: bytes | None)
 
 def _write_record(run: Path, record: Record) -> None:
     values = {"accepted": record.accepted, "config": record.config}
-    write(run / RECORD, json.dumps({**values, "sha256": _hash_of(values)}, indent=2))
+    write(run / RECORD, json.dumps({**values, "sha256": hash_of(values)}, indent=2))
 
 
 def _content(file: Path) -> bytes | None:
@@ -209,8 +209,3 @@ def _content(file: Path) -> bytes | None:
 
 def _hash(content: bytes | None) -> str | None:
     return None if content is None else hashlib.sha256(content).hexdigest()
-
-
-def _hash_of(values: Mapping[str, Any]) -> str:
-    """The hash of plain values, as JSON with sorted names."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -20,7 +20,7 @@ from uncollapse.own_modules import Named
 from uncollapse.parts import allowlist
 from uncollapse.plain_files import read_yaml, register
 from uncollapse.sizes import building
-from uncollapse.training.complaints import check_names, complaint
+from uncollapse.training.complaints import check_finite, complaint
 from uncollapse.training.named import located
 from uncollapse.training.recipe_values import check_values, largest
 from uncollapse.training.settings import Machine, Training
@@ -192,7 +192,7 @@ def checked(file: Path, options: Iterable[str] = (), parts: Iterable[Named] = ()
         ValueError: If one does, or the file is no recipe.
     """
     given = lengthen(options)
-    check_names(given)
+    check_finite(given)
     allowed = allowlist(parts, model_parts, Training)
     told = read_yaml(file)
     if not isinstance(told, dict) or "config" in told:
