@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-CPU_SECONDS = 10  # of a case
+CPU_SECONDS = 10  # of a training, an evaluation or a refusal
 WALL_SECONDS = 60  # on a machine that may be busy; what waits for ever is found too
 MEMORY = 6 << 30  # bytes of its own
 
@@ -44,13 +44,13 @@ class Ending:
         return lines[-1] if lines else ""
 
 
-def contained(case: Callable[[], int], folder: Path) -> Ending:
+def contained(case: Callable[[], int], folder: Path, cpu_seconds: int = CPU_SECONDS) -> Ending:
     """Call a function in a forked process whose folder and home are the given one; what it prints is kept."""
     files = [folder / ".out", folder / ".err"]
     start = time.monotonic()
     child = os.fork()
     if child == 0:
-        _in_child(case, folder, files)
+        _in_child(case, folder, files, cpu_seconds)
     status = _waited(child, start + WALL_SECONDS)
     out, err = (file.read_text(encoding="utf-8", errors="replace") if file.exists() else "" for file in files)
     for file in files:
@@ -58,7 +58,7 @@ def contained(case: Callable[[], int], folder: Path) -> Ending:
     return Ending(status, out, err, time.monotonic() - start)
 
 
-def _in_child(case: Callable[[], int], folder: Path, files: list[Path]) -> None:
+def _in_child(case: Callable[[], int], folder: Path, files: list[Path], cpu_seconds: int) -> None:
     """The child's whole life."""
     status = 70
     try:
@@ -68,7 +68,7 @@ def _in_child(case: Callable[[], int], folder: Path, files: list[Path]) -> None:
         for number, file in zip((1, 2), files, strict=True):
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 2))
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 2))
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         status = case()

@@ -82,6 +82,10 @@ def test_a_row_of_an_earlier_version_stands(out: Path, tmp_path: Path) -> None:
     shutil.copytree(out / "b", tmp_path / "b")
     row = tmp_path / "b/baseline/row.json"
     (row.parent / RECORD).unlink()
+    for state in row.parent.glob("checkpoints/*/state.json"):
+        values = {name: value for name, value in json.loads(state.read_text()).items() if name not in ("documents", "log")}
+        values["sha256"].pop("state.json")
+        state.write_text(json.dumps(values))
     told = json.loads(row.read_text())
     told["asked"] = {name: value for name, value in told["asked"].items() if name not in ("draws", "features")}
     row.write_text(json.dumps(told))

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from uncollapse.cli import main
+from uncollapse.training.documents import RECORD
 from uncollapse.training.game import load_game
 from uncollapse.training.run import load_model
 
@@ -46,6 +47,40 @@ def test_the_verbs_and_the_summary_tell_its_evidence(run: Path, capsys: pytest.C
     assert main(["diagnose", str(run), "--json"]) == 0
     assert not CRITIC & json.loads(capsys.readouterr().out).keys()
     shutil.move(run / "aside", run / "checkpoints" / "last")
+
+
+def test_a_damaged_critic_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The model's own file is whole, but the evidence of its critic would be missing without a word."""
+    file = run / "checkpoints" / "last" / "model.json"
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"0", b"1", 1))
+    assert main(["diagnose", str(run), "--json"]) == 1
+    assert "last/model.json is damaged" in capsys.readouterr().err
+    file.write_bytes(whole)
+
+
+def test_a_record_that_is_taken_away_is_missed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A checkpoint says that there was a record of the documents."""
+    record = run / RECORD
+    whole = record.read_bytes()
+    record.unlink()
+    for command in (["diagnose", str(run)], ["train", "--resume", "--out", str(run)]):
+        assert main(command) == 1
+        assert "documents.json is gone" in capsys.readouterr().err
+    record.write_bytes(whole)
+
+
+@pytest.mark.parametrize("harm", ["altered", "gone"])
+def test_an_altered_log_is_refused(harm: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A resumed run would go on with another past; an oscillation is told by earlier lines."""
+    file = run / "metrics.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"0.", b"1.", 1)) if harm == "altered" else file.unlink()
+    commands = [["train", "--resume", "--out", str(run)], *([["report", str(run)]] if harm == "altered" else [])]
+    for command in commands:
+        assert main(command) == 1
+        assert f"metrics.jsonl {'was altered' if harm == 'altered' else 'is gone'}" in capsys.readouterr().err
+    file.write_bytes(whole)
 
 
 def test_evaluate_tells_the_two_sample_tests_too(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

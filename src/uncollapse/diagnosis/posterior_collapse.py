@@ -34,7 +34,7 @@ class Diagnosis(Evidence):
     def __str__(self) -> str:
         """A few lines to read."""
         why = "this posterior has no density" if self.kl_is_bound else "I(x; z) is at its ceiling"
-        upper = f"no upper bound: {why}" if self.aggregate_kl is None else f"at most {self.aggregate_kl:.3f}"
+        upper = f"no upper bound: {why}" if self.aggregate_kl is None else f"at most {max(0.0, self.aggregate_kl):.3f}"
         lines = [
             f"verdict              {self.verdict}: {self.reason}",
             f"KL(q(z|x) || p(z))   {self.kl:.3f} nats",

@@ -17,7 +17,7 @@ from uncollapse.report.curves import by_kind
 from uncollapse.report.sections import Evidence, Item, sections
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.training.documents import check
-from uncollapse.training.log import read_lines
+from uncollapse.training.log import check_log, read_lines
 from uncollapse.training.run import read_words
 
 TONES = {
@@ -81,8 +81,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Example:
         >>> read_metrics(Path("no such file"))
         []
+
+    Raises:
+        CheckpointError: If lines were altered since they were written.
+        ValueError: If a line is damaged.
     """
-    return read_lines(path) if path.exists() else []
+    if not path.exists():
+        return []
+    check_log(path)
+    return read_lines(path)
 
 
 def _told(run: Path, valid: list[dict[str, Any]]) -> dict[str, Any]:

@@ -189,6 +189,15 @@ def verify(directory: Path) -> dict[str, Any]:
     return values
 
 
+def values_of(directory: Path) -> dict[str, Any]:
+    """The values of a checkpoint where it stands, no hash checked; none where they cannot be read."""
+    file = standing(directory) / "state.json"
+    try:
+        return read_json(file) if file.is_file() else {}
+    except ValueError:
+        return {}
+
+
 def _instead(directory: Path) -> str:
     other = directory.with_name("best" if "last" in directory.name else "last")
     return f"{other} may be whole, else train again" if other.exists() else "train again"

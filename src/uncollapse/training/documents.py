@@ -2,7 +2,8 @@
 
 The record, checkpoints/documents.json, holds the hash of each document, the text of config.yaml and its own hash. While
 documents are written it accepts both what they were and what they become, so that a kill at any moment leaves a run that can be
-read and resumed. A run folder of a version without records has none, and is taken as it is.
+read and resumed. A run folder of a version without records has none, and is taken as it is: its checkpoints do not say that
+there is a record.
 """
 
 import hashlib
@@ -18,13 +19,16 @@ from typing import Any
 import yaml
 
 from uncollapse.plain_files import check_yaml
-from uncollapse.training.checkpoint import TRIES, CheckpointError, hash_of, write
+from uncollapse.training.checkpoint import TRIES, CheckpointError, hash_of, values_of, write
 
 CONFIG, WORDS, SUMMARY = "config.yaml", "words.txt", "summary.json"
 NAMES = (CONFIG, WORDS, SUMMARY)
 """Documents of every run: its recipe, the vocabulary of sentences in the order of tokens, its summary."""
 
 RECORD = "checkpoints/documents.json"
+RECORDED = "documents"
+"""The value of a checkpoint that says whether the run's documents are recorded."""
+
 SHOWN, LEAVES = 5, 10_000  # differences that a message names, and values of a configuration that are compared at most
 
 
@@ -87,13 +91,25 @@ def check(run: Path, *names: str, resuming: bool = False) -> None:
 def _check(run: Path, name: str, resuming: bool) -> None:
     for _ in range(TRIES):  # a training that writes meanwhile changes the record as well
         record, content = read_record(run), _content(run / name)
-        if record is None or record.accepts(name, content):
+        if record is None:
+            _check_never_recorded(run)
+            return
+        if record.accepts(name, content):
             return
         if read_record(run) == record:
             break
     if resuming and name == CONFIG and content is not None and _changes(record, content) == []:
         return
     raise CheckpointError(_altered(run, name, record, content))
+
+
+def _check_never_recorded(run: Path) -> None:
+    """Refuse a run whose checkpoints say that there was a record."""
+    said = any(values_of(run / "checkpoints" / name).get(RECORDED) for name in ("last", "best"))
+    if said and not (run / RECORD).exists():
+        raise CheckpointError(
+            f"{run / RECORD} is gone, and nothing tells whether {', '.join(NAMES)} were altered; take a copy of it, or train again"
+        )
 
 
 def clear(run: Path) -> None:
@@ -126,8 +142,8 @@ def read_record(run: Path) -> Record | None:
         own, values, found = None, {}, Record({}, None)
     if own != hash_of(values):
         raise CheckpointError(
-            f"{file} is damaged: its hash is not the one it was saved with; take a copy of it, or remove it, and nothing tells "
-            f"whether {', '.join(NAMES)} were altered"
+            f"{file} is damaged: its hash is not the one it was saved with, and nothing tells whether {', '.join(NAMES)} were "
+            "altered; take a copy of it, or train again"
         )
     return found
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.gan import GAN
 from uncollapse.own_modules import Named
-from uncollapse.training.checkpoint import CheckpointError, standing, steadily
+from uncollapse.training.checkpoint import standing, steadily
 from uncollapse.training.recipe import Recipe
 
 
@@ -21,7 +21,10 @@ def load_game(run: str | Path, model: LatentVariableModel, parts: Iterable[Named
         parts: What holds classes of your own that its recipe names.
 
     Returns:
-        The game; None where the run was none, or keeps no critic that can be read.
+        The game; None where the run was none, or has no checkpoint with a critic.
+
+    Raises:
+        CheckpointError: If that checkpoint is damaged.
     """
     config, last = Path(run) / "config.yaml", Path(run) / "checkpoints" / "last"
     if not config.exists() or not standing(last).exists():
@@ -30,10 +33,7 @@ def load_game(run: str | Path, model: LatentVariableModel, parts: Iterable[Named
     game = procedure.objective
     if not isinstance(game, GAN):
         return None
-    try:
-        kept = steadily(last, lambda place: load_file(place / "state.safetensors"))
-    except CheckpointError:
-        return None
+    kept = steadily(last, lambda place: load_file(place / "state.safetensors"))
     state = {name.removeprefix("procedure."): value for name, value in kept.items() if name.startswith("procedure.")}
     if not procedure.state().keys() <= state.keys():
         return None

@@ -20,7 +20,7 @@ from uncollapse.training.checkpoint import (
     verify,
     write_state,
 )
-from uncollapse.training.documents import CONFIG
+from uncollapse.training.documents import CONFIG, RECORD, RECORDED
 from uncollapse.training.log import Meter
 from uncollapse.training.update import Update
 
@@ -48,7 +48,7 @@ class Kept:
         """The weights as they are, in memory and, with these values, as `best`."""
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.folder is not None and self.main:
-            keep(self.model, self.folder / "best", {}, values)
+            keep(self.model, self.folder / "best", {}, values | self._recorded())
 
     def take_best(self) -> None:
         """Put the best weights into the model: those in memory, of a resumed run those of the folder."""
@@ -62,11 +62,19 @@ class Kept:
         """Weights, values and every other state, as `last`, with the meter's as several processes have it together."""
         if self.folder is None or not self.main:
             return
-        values = {**values, "meter": list(self.meter.means)}  # the order of the log's names, which tensors do not keep
+        values = {
+            **values,
+            **self._recorded(),
+            "meter": list(self.meter.means),
+        }  # the order of the log's names, which tensors do not keep
         tensors = {**metered, **{f"procedure.{name}": value for name, value in self.procedure.state().items()}}
         for i, update in enumerate(self.updates):
             tensors |= {_name(i, name): value for name, value in update.state().items()}
         keep(self.model, self.folder / "last", tensors, values)
+
+    def _recorded(self) -> dict[str, Any]:
+        """Whether the run's documents are recorded, so that a record that is taken away is missed."""
+        return {} if self.folder is None else {RECORDED: (self.folder.parent / RECORD).exists()}
 
     def resume(self) -> dict[str, Any] | None:
         """Take over what `save` kept; returns its values, or None where a run was killed before it first did.

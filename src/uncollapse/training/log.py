@@ -1,5 +1,6 @@
 """The log of a run: values gathered on the device, read once a line, kept in metrics.jsonl."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from uncollapse.atomic_write import FULL
 from uncollapse.plain_files import check_plain
-from uncollapse.training.checkpoint import CheckpointError, write
+from uncollapse.training.checkpoint import CheckpointError, values_of, write
 
 Line = dict[str, Any]
 Observer = Callable[[Line], None]
@@ -63,6 +64,7 @@ class Log:
     def __init__(self, file: Path | None, observers: list[Observer]):
         self.file, self.observers = file, observers
         self.lines: list[Line] = []
+        self._sha256, self._bytes = hashlib.sha256(), 0
 
     def begin(self) -> None:
         """Make the file if there is none: it says that a run has begun.
@@ -88,19 +90,37 @@ class Log:
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a") as stream:
-                stream.write(text)
+            with self.file.open("ab") as stream:
+                stream.write(text.encode())
         except OSError as error:
             instead = "make room" if error.errno in FULL else "let it be written"
             raise CheckpointError(f"cannot write {self.file}: {error.strerror}; {instead}, then go on with --resume") from error
+        self._count(text)
+
+    def _count(self, text: str) -> None:
+        self._sha256.update(text.encode())
+        self._bytes += len(text.encode())
+
+    def written(self) -> dict[str, Any]:
+        """The bytes of the file so far and their hash, for a checkpoint."""
+        return {"bytes": self._bytes, "sha256": self._sha256.hexdigest()}
 
     def cut(self, step: int) -> None:
-        """Forget the lines after this step: those that a resumed run writes again."""
-        if self.file is None or not self.file.exists():
+        """Forget the lines after this step: those that a resumed run writes again.
+
+        Raises:
+            CheckpointError: If earlier ones are not what was written.
+        """
+        if self.file is None:
             return
-        lines = [line for line in read_lines(self.file) if line["step"] <= step]
-        write(self.file, "".join(json.dumps(line) + "\n" for line in lines))
-        self.lines = lines
+        check_log(self.file)
+        if not self.file.exists():
+            return
+        self.lines = [line for line in read_lines(self.file) if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in self.lines)
+        write(self.file, text)
+        self._sha256, self._bytes = hashlib.sha256(), 0
+        self._count(text)
 
 
 TEXTS = ("kind", "verdict", "reason", "estimator")
@@ -111,6 +131,26 @@ LARGEST = 2**30
 
 LONGEST = 2**20
 """Bytes that a line of it may have."""
+
+
+def check_log(file: Path) -> None:
+    """Refuse a metrics.jsonl whose lines up to the run's last checkpoint are not those that the training wrote.
+
+    Raises:
+        CheckpointError: If they were altered or are gone.
+    """
+    record = values_of(file.parent / "checkpoints" / "last").get("log")
+    if not isinstance(record, dict):
+        return
+    if not file.is_file():
+        raise CheckpointError(f"{file} is gone; take a copy of it, or train again")
+    n, digest = record.get("bytes", 0), hashlib.sha256()
+    with file.open("rb") as stream:
+        while n > 0 and (part := stream.read(min(n, LONGEST))):
+            digest.update(part)
+            n -= len(part)
+    if n > 0 or digest.hexdigest() != record.get("sha256"):
+        raise CheckpointError(f"{file} was altered since it was written; take a copy of it, or train again")
 
 
 def read_lines(file: Path) -> list[Line]:

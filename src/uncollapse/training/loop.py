@@ -291,6 +291,7 @@ class Loop:
         self.saved = self.out is not None and not self._skipped()
         if self.saved:
             times = {"training_seconds": self.training_seconds, "seconds": time.perf_counter() - self.started}
+            times["log"] = self.log.written()
             self.kept.save({"step": self.step, "best": plain(self.best), "stale": self.stale, **times}, self._metered())
 
     def _metered(self) -> dict[str, Tensor]:
