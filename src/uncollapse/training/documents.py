@@ -108,7 +108,8 @@ def _check_never_recorded(run: Path) -> None:
     said = any(values_of(run / "checkpoints" / name).get(RECORDED) for name in ("last", "best"))
     if said and not (run / RECORD).exists():
         raise CheckpointError(
-            f"{run / RECORD} is gone, and nothing tells whether {', '.join(NAMES)} were altered; take a copy of it, or train again"
+            f"{run / RECORD} is gone, and nothing tells whether {', '.join(NAMES)} were altered; take a copy of it, "
+            "or train again"
         )
 
 

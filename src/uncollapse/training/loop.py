@@ -291,8 +291,8 @@ class Loop:
         self.saved = self.out is not None and not self._skipped()
         if self.saved:
             times = {"training_seconds": self.training_seconds, "seconds": time.perf_counter() - self.started}
-            times["log"] = self.log.written()
-            self.kept.save({"step": self.step, "best": plain(self.best), "stale": self.stale, **times}, self._metered())
+            values = {"step": self.step, "best": plain(self.best), "stale": self.stale, **times, "log": self.log.written()}
+            self.kept.save(values, self._metered())
 
     def _metered(self) -> dict[str, Tensor]:
         """The values since the last line of the log, of all processes."""
