@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="ours with its decoder in bf16 too")
     options = parser.parse_args()
     model, source = load_model(options.run).to(options.device).eval(), load_data(options.run).test
-    x = source.batch(source.some(options.images)).to(options.device)
+    x = source.batch(source.some(options.images)).x.to(options.device)
     contestants = {"uncollapse": ours(model, options.samples, None), "pythae": pythae(model, options.samples)}
     if options.bf16:
         contestants["uncollapse bf16"] = ours(model, options.samples, torch.bfloat16)

@@ -25,7 +25,7 @@ DRAWS = 10_000  # of the kernel density
 
 def parzen(model: LatentVariableModel, data: Data, images: int) -> float:
     """The mean kernel density of test images, nats."""
-    x, validation = (source.batch(source.some(images)).to(model.like) for source in (data.test, data.valid))
+    x, validation = (source.batch(source.some(images)).x.to(model.like) for source in (data.test, data.valid))
     with torch.no_grad():
         draws = torch.cat([model.likelihood(model.prior().sample(torch.Size((1000,)))).mean for _ in range(DRAWS // 1000)])
     return float(kde(draws, x, validation=validation).log_likelihood.mean())
@@ -51,7 +51,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for run in options.runs:
         model, data = load_model(run).to(options.device).eval(), load_data(run)
-        x = data.valid.batch(data.valid.some(VALIDATION)).to(model.like)
+        x = data.valid.batch(data.valid.some(VALIDATION)).x.to(model.like)
         since = time.perf_counter()
         sigma = choose_noise(model, x).sigma
         sizes = options.images, options.chains, Annealing(options.temperatures)

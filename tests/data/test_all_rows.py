@@ -21,7 +21,7 @@ def test_rows_of_a_file_come_in_its_order(tmp_path, monkeypatch, ending, memory)
     whole = data.split("all")
     assert data.own == ("train",) and len(whole) == 103 and not whole.in_memory
     assert torch.equal(whole.all(), torch.from_numpy(values))
-    assert torch.equal(whole.batch(torch.tensor([102, 0, 7])), torch.from_numpy(values[[102, 0, 7]]))
+    assert torch.equal(whole.batch(torch.tensor([102, 0, 7])).x, torch.from_numpy(values[[102, 0, 7]]))
     assert data.train.in_memory == (memory != "400")
 
 
@@ -53,4 +53,4 @@ def test_rows_have_the_type_and_the_noise_of_their_splits():
 
 def test_an_index_past_the_end_is_an_error():
     with pytest.raises(IndexError):
-        from_arrays(np.arange(9.0)).split("all").batch(torch.tensor([9]))
+        from_arrays(np.arange(9.0)).split("all").batch(torch.tensor([9])).x

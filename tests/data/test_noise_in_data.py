@@ -12,28 +12,28 @@ from uncollapse.data.stochastic import binarized, dequantized
 def test_dynamic_binarisation_has_the_mean_of_the_greys():
     """64 pixels over 4000 draws at 6 standard errors: failure rate 64 * 2e-9."""
     source = load("digits", binarize="dynamic").train
-    grey = load("digits").train.batch(torch.tensor([7]))
+    grey = load("digits").train.batch(torch.tensor([7])).x
     noise.seed_step(0, 0)
-    mean = source.batch(torch.full((4000,), 7)).mean(0)
+    mean = source.batch(torch.full((4000,), 7)).x.mean(0)
     assert ((mean - grey[0]).abs() <= 6 * (grey[0] * (1 - grey[0]) / 4000).sqrt() + 1e-6).all()
 
 
 def test_dynamic_binarisation_is_a_function_of_the_step():
     source, index = load("digits", binarize="dynamic").train, torch.arange(100)
     noise.seed_step(5, 17)
-    first = source.batch(index)
-    assert (source.batch(index) != first).any()
+    first = source.batch(index).x
+    assert (source.batch(index).x != first).any()
     noise.seed_step(5, 17)
-    assert (source.batch(index) == first).all()
+    assert (source.batch(index).x == first).all()
 
 
 def test_two_processes_draw_what_one_draws():
     source, index = load("digits", binarize="dynamic").train, torch.arange(10)
     noise.seed_step(0, 1)
-    whole = source.batch(index)
+    whole = source.batch(index).x
     noise.seed_step(0, 1)
     with noise.sharing(noise.Rows(5, 10, 10)):
-        assert (source.batch(index[5:]) == whole[5:]).all()
+        assert (source.batch(index[5:]).x == whole[5:]).all()
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])

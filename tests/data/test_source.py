@@ -16,11 +16,11 @@ def mapped(tmp_path):
 def test_batch_of_a_memory_map_is_the_batch_of_memory(mapped):
     index = torch.tensor([49, 3, 3, 0])
     expected = Source(torch.from_numpy(np.array(mapped)), scale=2.0).to("cpu", torch.float64)
-    assert (Source(mapped, scale=2.0).to("cpu", torch.float64).batch(index) == expected.batch(index)).all()
+    assert (Source(mapped, scale=2.0).to("cpu", torch.float64).batch(index).x == expected.batch(index).x).all()
 
 
 def test_batches_cover_the_split_in_order(mapped):
-    pieces = list(Source(mapped).batches(16))
+    pieces = [part.x for part in Source(mapped).batches(16)]
     assert [len(x) for x in pieces] == [16, 16, 16, 2]
     assert torch.equal(torch.cat(pieces), torch.from_numpy(np.array(mapped)).float())
     assert torch.equal(Source(mapped).all(), torch.cat(pieces))
@@ -36,12 +36,12 @@ def test_move_scales_once_and_keeps_labels():
 def test_index_past_the_end_is_an_error(mapped):
     for source in (Source(mapped), Source(torch.zeros(50, 3))):
         with pytest.raises(IndexError):
-            source.batch(torch.tensor([50]))
+            source.batch(torch.tensor([50])).x
 
 
 def test_empty_index_gives_an_empty_batch(mapped):
-    assert Source(mapped).batch(torch.tensor([], dtype=torch.int64)).shape == (0, 3)
-    assert load("digits", binarize="static").test.batch(torch.tensor([], dtype=torch.int64)).shape == (0, 1, 8, 8)
+    assert Source(mapped).batch(torch.tensor([], dtype=torch.int64)).x.shape == (0, 3)
+    assert load("digits", binarize="static").test.batch(torch.tensor([], dtype=torch.int64)).x.shape == (0, 1, 8, 8)
 
 
 def test_labels_must_match():
@@ -59,7 +59,7 @@ def test_split_is_named():
 @pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
 def test_batches_lie_on_the_device(mapped, device):
     for source in (Source(mapped), Source(torch.zeros(50, 3))):
-        batch = source.to(device, torch.float64).batch(torch.tensor([1]))
+        batch = source.to(device, torch.float64).batch(torch.tensor([1])).x
         assert batch.device.type == device and batch.dtype == torch.float64
 
 
@@ -68,4 +68,4 @@ def test_some_is_the_beginning_of_one_permutation(mapped):
     assert torch.equal(source.some().sort().values, torch.arange(50))
     assert torch.equal(source.some(7), source.some()[:7])
     assert len(source.some(70)) == 50
-    assert torch.equal(torch.cat(list(source.batches(16, source.some(20)))), source.batch(source.some(20)))
+    assert torch.equal(torch.cat([part.x for part in source.batches(16, source.some(20))]), source.batch(source.some(20)).x)

@@ -29,7 +29,7 @@ def test_each_channel_is_the_digit_of_its_label(digits):
 
 def test_an_image_does_not_depend_on_what_is_read_with_it(digits):
     made = stacked(digits, 50, seed=0)
-    assert torch.equal(made.batch(torch.tensor([7, 49, 7])), made.all()[[7, 49, 7]])
+    assert torch.equal(made.batch(torch.tensor([7, 49, 7])).x, made.all()[[7, 49, 7]])
     assert torch.equal(stacked(digits, 20, seed=0).all(), made.all()[:20])
     assert not torch.equal(stacked(digits, 50, seed=1).all(), made.all())
 
@@ -50,7 +50,7 @@ def test_memory_maps_are_read_by_index(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (9, 1, 4, 5), np.uint8)
     np.save(tmp_path / "images.npy", images)
     mapped, parts = np.load(tmp_path / "images.npy", mmap_mode="r"), np.array([[8, 0, 8], [3, 3, 1]])
-    found = Source(Stacked(mapped, parts)).batch(torch.tensor([1, 0]))
+    found = Source(Stacked(mapped, parts)).batch(torch.tensor([1, 0])).x
     assert torch.equal(found, torch.from_numpy(images[:, 0][parts[[1, 0]]]).float())
 
 
@@ -67,7 +67,7 @@ def test_stacked_mnist(data_directory):
     assert not torch.equal(data.train.labels, other.train.labels) and torch.equal(data.test.labels, other.test.labels)
     digits, index = load("mnist"), torch.arange(5)
     for split in ("train", "valid", "test"):
-        channels = data.split(split).batch(index).reshape(-1, 784)
+        channels = data.split(split).batch(index).x.reshape(-1, 784)
         assert torch.cdist(channels, digits.split(split).all().reshape(-1, 784)).min(1).values.max() < 0.1
     assert not data.train.in_memory and data.train.values.parts.nbytes < 2**21
 
@@ -76,8 +76,8 @@ def test_what_works_on_mnist_works_on_it(data_directory):
     """Bits drawn anew at each reading, and real numbers in [0, 1)."""
     bits = load("stacked-mnist", binarize="dynamic")
     noise.seed_step(0, 0)
-    first = bits.train.batch(torch.arange(4))
-    assert set(first.unique().tolist()) == {0.0, 1.0} and not torch.equal(bits.train.batch(torch.arange(4)), first)
+    first = bits.train.batch(torch.arange(4)).x
+    assert set(first.unique().tolist()) == {0.0, 1.0} and not torch.equal(bits.train.batch(torch.arange(4)).x, first)
     real = load("stacked-mnist", dequantize=True)
-    x = real.to("cpu", torch.float64).test.batch(torch.arange(4))
+    x = real.to("cpu", torch.float64).test.batch(torch.arange(4)).x
     assert (real.levels, real.dequantized, x.dtype) == (None, 256, torch.float64) and 0 <= x.min() < x.max() < 1

@@ -72,7 +72,7 @@ def test_captions_are_found(data_directory: Path) -> None:
     data = load("coco-captions")
     assert [len(s) for s in (data.train, data.valid, data.test)] == [9_000, 1_000, 10_000]
     assert int((data.train.values == 1).sum()) == 0 < int((data.test.values == 1).sum())
-    assert sentences(data.test.batch(torch.tensor([0])), data.words) == ["a brown and white dog lays on a bed"]
+    assert sentences(data.test.batch(torch.tensor([0])).x, data.words) == ["a brown and white dog lays on a bed"]
 
 
 def test_oracle_sums_to_one_and_draws_what_it_says() -> None:

@@ -70,7 +70,7 @@ def _known(name: str) -> tuple[Array, Array]:
     index = torch.arange(20_000)
     labels = split.labels
     assert labels is not None
-    return split.batch(index).flatten(1).double().numpy(), labels[index].numpy()
+    return split.batch(index).x.flatten(1).double().numpy(), labels[index].numpy()
 
 
 def drawn(name: str, g: Generator, n: int) -> Rows:

@@ -239,6 +239,6 @@ def test_real_digits_have_all_modes() -> None:
     if not (fetch.cache() / "classifiers").is_dir():
         pytest.skip("no classifier is kept on this machine: evaluation.digit_classifier() trains one in a minute")
     found, data = digit_classifier(), load("stacked-mnist")
-    modes = torch.cat([stacked_modes(x, found) for x in data.test.batches(1000, torch.arange(10_000))])
+    modes = torch.cat([stacked_modes(part.x, found) for part in data.test.batches(1000, torch.arange(10_000))])
     right = (modes == data.test.labels[:10_000]).double().mean()
     assert found.accuracy >= 0.985 and abs(right - found.accuracy**3) < 0.01

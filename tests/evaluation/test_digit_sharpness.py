@@ -83,7 +83,7 @@ def test_digits_of_mnist() -> None:
     data = load("mnist")
     assert data.train.labels is not None and data.valid.labels is not None
     known = DigitSharpness.fit(data.train, data.train.labels)
-    x, y = data.valid.batch(torch.arange(3000)).float(), data.valid.labels[:3000]
+    x, y = data.valid.batch(torch.arange(3000)).x.float(), data.valid.labels[:3000]
     assert abs(share_within(known, x, y) - WITHIN) < 0.02
     assert share_within(known, noisy(0.03)(x, y), y) > 0.95
     for other in (means, averaged, blurred(0.7), blurred(1.5), noisy(0.2), lambda x, y: torch.rand_like(x)):

@@ -54,7 +54,7 @@ def vae() -> VAE:
 def test_a_generator_is_measured_with_the_noise_that_is_given() -> None:
     model = gan()
     found = evaluate_annealed(model, REAL, examples=7, chains=3, annealing=FEW, simulated=5, observation_noise=0.8, seed=2)
-    x = REAL.test.batch(REAL.test.some(7))
+    x = REAL.test.batch(REAL.test.some(7)).x
     direct, ends = ais(observed(model, 0.8), x, 3, FEW, seed=2), bracket(observed(model, 0.8), 5, 3, FEW, seed=2)
     assert found["ais"] == pytest.approx(float(direct.log_likelihood.mean()))
     assert found["ais_standard_error"] == pytest.approx(float(direct.log_likelihood.std()) / 7**0.5)
@@ -70,7 +70,7 @@ def test_a_generator_is_measured_with_the_noise_that_is_given() -> None:
 def test_a_generator_without_a_noise_gets_one_from_the_validation_split(cheap: Annealing) -> None:
     model = gan()
     found = evaluate_annealed(model, REAL, examples=2, chains=1, annealing=FEW)
-    chosen = choose_noise(model, REAL.valid.batch(REAL.valid.some(50)), annealing=cheap)
+    chosen = choose_noise(model, REAL.valid.batch(REAL.valid.some(50)).x, annealing=cheap)
     assert found["observation_noise"] == pytest.approx(chosen.sigma)
     assert found["observation_noise_from"].startswith(f"chosen: the highest AIS bound of {len(REAL.valid)} validation images")
 
@@ -78,7 +78,7 @@ def test_a_generator_without_a_noise_gets_one_from_the_validation_split(cheap: A
 def test_a_vae_has_its_own_density() -> None:
     model = vae()
     found = evaluate_annealed(model, BINARY, examples=6, chains=2, annealing=FEW, start=FromPosterior())
-    x = BINARY.test.batch(BINARY.test.some(6))
+    x = BINARY.test.batch(BINARY.test.some(6)).x
     assert found["ais"] == pytest.approx(float(ais(model, x, 2, FEW, FromPosterior()).log_likelihood.mean()))
     assert found["bits_per_dim"] == pytest.approx(-found["ais"] / (4 * 0.6931471805599453))
     assert "observation_noise" not in found and "n_simulated" not in found
@@ -91,7 +91,7 @@ def test_a_generator_with_noise_of_its_own_is_measured_both_ways() -> None:
     model = ImplicitModel(Normal(2), likelihoods.Gaussian(2, SHAPE, affine))
     layer = model.likelihood.network.layers[0]
     w, b = layer.weight.detach(), layer.bias.detach()
-    x = REAL.test.batch(REAL.test.some(5))
+    x = REAL.test.batch(REAL.test.some(5)).x
     exact = float(MultivariateNormal(b, w @ w.T + torch.eye(4)).log_prob(x).mean())
     sampled = evaluate_located(model, REAL, samples=500, examples=5)
     assert abs(sampled["nll"] + exact) <= 6 * sampled["nll_sampling_error"] + 1e-4
@@ -166,7 +166,7 @@ def test_chains_give_sequences_bits_of_their_tokens() -> None:
     model = LatentVariableModel(Normal(1), Recurrent(1, (5,), levels=4, hidden=3, embedding=2))
     found = evaluate_annealed(model, from_arrays(tokens / 3), examples=4, chains=2, annealing=FEW)
     test = from_arrays(tokens / 3).test
-    counted = model.likelihood.tokens(test.batch(test.some(4))).double().mean()
+    counted = model.likelihood.tokens(test.batch(test.some(4)).x).double().mean()
     assert found["bits_per_dim"] is None
     assert found["bits_per_token"] == pytest.approx(-found["ais"] / (float(counted) * math.log(2)))
     assert found["perplexity"] == pytest.approx(2 ** found["bits_per_token"])

@@ -139,7 +139,7 @@ def test_a_resume_that_finds_nothing_better_takes_the_best_with_its_mixture(
     run: Callable[..., Fitted], tmp_path: Path, digits: Data
 ) -> None:
     fitted = run(tmp_path / "run", steps=20)
-    fitted.model.fit_aggregate(digits.train.batch(torch.arange(100)))
+    fitted.model.fit_aggregate(digits.train.batch(torch.arange(100)).x)
     best = tmp_path / "run" / "checkpoints" / "best"
     keep(fitted.model, best, {}, {"step": 20})
     again = run(tmp_path / "run", steps=20, resume=True)

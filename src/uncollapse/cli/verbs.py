@@ -67,7 +67,7 @@ def diagnose(options: Namespace) -> None:
     if not isinstance(model, VAE):
         _print(options, _by_draws(options, model, data, quick=True))
         return
-    x = source.batch(source.some(2000)).to(model.like)
+    x = source.batch(source.some(2000))
     found = diagnosis(model, x, training_rows(data, model.like), recipe=str(options.run / "config.yaml"))
     cures = _cures(options, model, found.as_dict()) if found.remedies else None
     found = found if cures is None else replace(found, remedies=cures)
@@ -90,7 +90,7 @@ def encode(options: Namespace) -> None:
     """The posterior means of a split, of the latents that the encoder infers."""
     model, data = _opened(options)
     source, code = data.split(options.split), _code(options, model)
-    _save(options, torch.cat([model.encode(x)[:, :code] for x in source.batches(1000)]))
+    _save(options, torch.cat([model.encode(batch)[:, :code] for batch in source.batches(1000)]))
 
 
 def _code(options: Namespace, model: LatentVariableModel) -> int | None:
@@ -119,8 +119,9 @@ def reconstruct(options: Namespace) -> None:
     model, data = _opened(options)
     _check_whole(options, model)
     source = data.split(options.split)
-    x = source.batch(torch.arange(min(options.n, len(source))))
-    pairs = torch.stack((x, model.reconstruct(x)), 0 if options.out.suffix == ".png" else 1)
+    batch = source.batch(torch.arange(min(options.n, len(source))))
+    x = batch.x
+    pairs = torch.stack((x, model.reconstruct(batch)), 0 if options.out.suffix == ".png" else 1)
     _save(options, pairs.flatten(0, 1) if options.out.suffix == ".png" else pairs, columns=len(x))
 
 
@@ -133,7 +134,8 @@ def interpolate(options: Namespace) -> None:
         if not 0 <= number < len(source):
             raise ValueError(f"expected numbers of observations from 0 to {len(source) - 1}, came {number}")
     check_room(4 * options.steps * width(model), f"--steps {options.steps}")
-    a, b = source.batch(torch.tensor(options.between)).split(1)
+    ends = source.batch(torch.tensor(options.between))
+    a, b = ends.rows(slice(1)), ends.rows(slice(1, 2))
     _save(options, model.interpolate(a, b, options.steps).squeeze(1), columns=options.steps)
 
 

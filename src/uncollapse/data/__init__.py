@@ -1,6 +1,7 @@
 """Named data sets and the user's own files: one way in, three splits out."""
 
 from uncollapse.data.arrays import from_arrays
+from uncollapse.data.batch import Batch, as_batch
 from uncollapse.data.dataset import Data
 from uncollapse.data.from_torch import from_dataset
 from uncollapse.data.modes import Modes
@@ -8,4 +9,16 @@ from uncollapse.data.registry import load, names
 from uncollapse.data.source import Source
 from uncollapse.data.text import from_sentences, sentences
 
-__all__ = ["Data", "Modes", "Source", "from_arrays", "from_dataset", "from_sentences", "load", "names", "sentences"]
+__all__ = [
+    "Batch",
+    "Data",
+    "Modes",
+    "Source",
+    "as_batch",
+    "from_arrays",
+    "from_dataset",
+    "from_sentences",
+    "load",
+    "names",
+    "sentences",
+]

@@ -27,7 +27,7 @@ class Joined:
         for source, end in zip(self.sources, accumulate(map(len, self.sources)), strict=True):
             mine = (places < end) & (places >= end - len(source))
             if mine.any():
-                found[mine] = source.batch(torch.from_numpy(places[mine] - end + len(source))).double().cpu().numpy()
+                found[mine] = source.batch(torch.from_numpy(places[mine] - end + len(source))).x.double().cpu().numpy()
         return found
 
 
@@ -44,8 +44,16 @@ def joined(sources: Sequence[Source], order: np.ndarray | None = None) -> Source
         ([1.0, 3.0, 2.0], [1.0, 2.0, 3.0])
     """
     order = np.arange(sum(map(len, sources))) if order is None else order
-    kinds = [source.labels for source in sources if source.labels is not None]
-    labels = torch.cat(kinds)[torch.from_numpy(order)] if len(kinds) == len(sources) else None
-    source = Source(Joined(sources, order), labels)
+    labels, condition, mask = (_in_order(sources, order, name) for name in ("labels", "condition", "mask"))
+    source = Source(Joined(sources, order), labels, condition=condition, mask=mask)
     source.device, source.dtype = sources[0].device, sources[0].dtype
     return source
+
+
+def _in_order(sources: Sequence[Source], order: np.ndarray, name: str) -> torch.Tensor | None:
+    """What is known beside the rows of all splits; None where that is not so of each."""
+    found = [beside for source in sources if (beside := getattr(source, name)) is not None]
+    if len(found) < len(sources):
+        return None
+    rows = torch.cat(found)
+    return rows[torch.from_numpy(order).to(rows.device)]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data import admission, files, folders, tables
+from uncollapse.data.batch import as_batch
 from uncollapse.data.file_checks import user_path
 from uncollapse.data.lazy import read, tensorable
 from uncollapse.data.registry import NAMED, load
@@ -153,4 +154,4 @@ def _named(name: str, split: str) -> Rows:
     data = load(name)
     if data.words is not None:
         raise ValueError(f"expected images or numbers, got the sentences {name}; embed them first, a vector each")
-    return Rows(data.split(split).all().numpy(), f"{name}:{split}")
+    return Rows(as_batch(data.split(split).all()).x.numpy(), f"{name}:{split}")

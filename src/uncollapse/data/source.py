@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
+from uncollapse.data.batch import Batch
 from uncollapse.data.counter import permutation
 from uncollapse.data.lazy import Readable, read, tensorable
 
@@ -18,28 +19,40 @@ _SLICE = 2**22  # numbers that are looked at together where a whole split is pas
 class Source:
     """One split: values in memory, on any device, or in a memory map, of which only what a batch needs is read.
 
-    An observation is x = values * scale, then `draw` if given.
+    An observation is x = values * scale, then `draw` if given, and 0 where it is missing.
 
     Args:
         values: [N, *shape], of any type: a tensor, a memory map, or anything with a shape that is read by index.
         labels: [N] integers, or None.
         scale: What the stored values are multiplied by.
         draw: Dynamic binarisation or dequantisation, at each reading anew.
+        condition: What a model of them is conditioned on, [N] labels or [N, *shape]; None: nothing.
+        mask: True where a value was observed, [N, *shape]; None: all were.
 
     Raises:
-        ValueError: If there is not one label for each observation.
+        ValueError: If there is not one label, condition or mask for each observation.
 
     Example:
         >>> source = Source(torch.arange(12, dtype=torch.uint8).reshape(6, 2), scale=0.5)
-        >>> source.batch(torch.tensor([5, 0]))
+        >>> source.batch(torch.tensor([5, 0])).x
         tensor([[5.0000, 5.5000],
                 [0.0000, 0.5000]])
     """
 
-    def __init__(self, values: Tensor | Readable, labels: Tensor | None = None, scale: float = 1.0, draw: Draw | None = None):
-        if labels is not None and len(labels) != values.shape[0]:
-            raise ValueError(f"expected one label for each of {values.shape[0]} observations, came {len(labels)} labels")
+    def __init__(
+        self,
+        values: Tensor | Readable,
+        labels: Tensor | None = None,
+        scale: float = 1.0,
+        draw: Draw | None = None,
+        condition: Tensor | None = None,
+        mask: Tensor | None = None,
+    ):
+        for name, beside in (("label", labels), ("condition", condition), ("mask", mask)):
+            if beside is not None and len(beside) != values.shape[0]:
+                raise ValueError(f"expected one {name} for each of {values.shape[0]} observations, came {len(beside)} {name}s")
         self.values, self.labels, self.scale, self.draw = values, labels, scale, draw
+        self.condition, self.mask = condition, mask
         self.shape = Size(values.shape[1:])
         self.device = values.device if isinstance(values, Tensor) else torch.device("cpu")
         self.dtype: torch.dtype | None = None
@@ -56,12 +69,17 @@ class Source:
         """Whether the values lie in memory as a tensor."""
         return isinstance(self.values, Tensor)
 
-    def batch(self, index: Tensor) -> Tensor:
-        """The observations of these numbers: [B] int64 to [B, *shape], floating, on the split's device."""
+    def batch(self, index: Tensor) -> Batch:
+        """The observations of these numbers [B], int64, and what is known beside them: x [B, *shape] is floating, on the
+        split's device."""
         x = self._scaled(self._read(index))
-        return x if self.draw is None else self.draw(x)
+        x = x if self.draw is None else self.draw(x)
+        if self.condition is None and self.mask is None:
+            return Batch(x)
+        condition, mask = (None if t is None else t.index_select(0, index.to(t.device)) for t in (self.condition, self.mask))
+        return Batch(x if mask is None else x.masked_fill(~mask, 0.0), condition, mask)
 
-    def batches(self, size: int, index: Tensor | None = None) -> Iterator[Tensor]:
+    def batches(self, size: int, index: Tensor | None = None) -> Iterator[Batch]:
         """The observations of these numbers (None: all in order), `size` at a time; the last batch may be shorter."""
         for part in (torch.arange(len(self)) if index is None else index).split(size):
             yield self.batch(part)
@@ -77,17 +95,25 @@ class Source:
         """
         return torch.from_numpy(permutation(len(self), seed=0))[:n]
 
-    def all(self) -> Tensor:
-        """All observations as one tensor [N, *shape], which takes the memory that it takes."""
-        return torch.cat(list(self.batches(self._slice)))
+    def all(self) -> Tensor | Batch:
+        """All observations as one tensor [N, *shape], which takes the memory that it takes; a `Batch` where something is
+        known beside them."""
+        parts = list(self.batches(self._slice))
+        x = torch.cat([part.x for part in parts])
+        return x if self.condition is None and self.mask is None else Batch(x, self.condition, self.mask)
+
+    def with_values(self, values: Tensor | Readable, scale: float = 1.0, draw: Draw | None = None) -> "Source":
+        """Other values in the place of these, row by row: what is known beside them stays."""
+        return Source(values, self.labels, scale, draw, self.condition, self.mask)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Source":
         """The split on a device: values in memory are moved and scaled once, those of a memory map batch by batch."""
         if isinstance(self.values, Tensor):
             moved = self.values.to(device=device, dtype=dtype)
-            source = Source(moved if self.scale == 1.0 else moved * self.scale, self.labels, draw=self.draw)
+            source = self.with_values(moved if self.scale == 1.0 else moved * self.scale, draw=self.draw)
         else:
-            source = Source(self.values, self.labels, self.scale, self.draw)
+            source = self.with_values(self.values, self.scale, self.draw)
+        source.condition, source.mask = (None if t is None else t.to(device) for t in (self.condition, self.mask))
         source.device, source.dtype = torch.device(device), dtype
         return source
 

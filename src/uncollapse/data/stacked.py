@@ -67,7 +67,7 @@ def stacked(source: Source, n: int, seed: int, channels: int = 3) -> Source:
     Example:
         >>> from uncollapse.data import load
         >>> pairs = stacked(load("digits").train, 5, seed=0, channels=2)
-        >>> pairs.batch(torch.arange(5)).shape, pairs.labels.tolist()
+        >>> pairs.batch(torch.arange(5)).x.shape, pairs.labels.tolist()
         (torch.Size([5, 2, 8, 8]), [44, 89, 24, 76, 45])
     """
     parts = (uniform(np.arange(n), channels, seed) * len(source)).astype(np.int32)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from uncollapse import noise
@@ -79,15 +80,15 @@ def dequantized(data: Data) -> Data:
 
 def every_time(source: Source, combine: Combine) -> Source:
     """The split with fresh noise at each reading."""
-    return Source(source.values, source.labels, source.scale, partial(_drawn, combine))
+    return source.with_values(source.values, source.scale, partial(_drawn, combine))
 
 
 def once(source: Source, combine: Combine, seed: int) -> Source:
     """The split with noise that is a function of (seed, row)."""
     if not isinstance(source.values, Tensor):
-        return Source(Frozen(source.values, source.scale, combine, seed), source.labels)
+        return source.with_values(Frozen(source.values, source.scale, combine, seed))
     frozen = Source(Frozen(source.values.cpu().numpy(), source.scale, combine, seed))
-    return Source(frozen.all(), source.labels)
+    return source.with_values(frozen.batch(torch.arange(len(source))).x)
 
 
 def _noisy(data: Data, combine: Combine) -> Data:

@@ -119,7 +119,7 @@ def of_length(data: Data, length: int) -> Data:
             f"length {most} or leave it out, or shorten it"
         )
     room = length + 1 - data.shape[0]
-    return data.mapped(lambda split, source: Source(F.pad(_held(source), (0, room)), source.labels, source.scale))
+    return data.mapped(lambda split, source: source.with_values(F.pad(_held(source), (0, room)), source.scale))
 
 
 def of_words(data: Data, words: int) -> Data:
@@ -141,7 +141,7 @@ def of_words(data: Data, words: int) -> Data:
 
     def cut(split: str, source: Source) -> Source:
         k = _held(source)
-        return Source(torch.where(k < words + 2, k, 1), source.labels, 1 / (words + 1))
+        return source.with_values(torch.where(k < words + 2, k, 1), 1 / (words + 1))
 
     return replace(data.mapped(cut), levels=words + 2, words=data.words[: words + 2])
 
@@ -163,7 +163,7 @@ def in_vocabulary(data: Data, words: Sequence[str]) -> Data:
     new = torch.tensor([number.get(word, 1) for word in data.words], dtype=torch.int32)
 
     def turned(split: str, source: Source) -> Source:
-        return Source(new[_held(source).long()], source.labels, 1 / (len(words) - 1))
+        return source.with_values(new[_held(source).long()], 1 / (len(words) - 1))
 
     return replace(data.mapped(turned), levels=len(words), words=tuple(words))
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from uncollapse.data import Batch
 from uncollapse.distributions import Chain, draw
 from uncollapse.distributions.densities import DiagonalNormal, Squeezed
 from uncollapse.distributions.draws import start
@@ -83,10 +84,11 @@ def exact_information(q: Distribution, z: Tensor, log_q: Tensor) -> Information:
     return Information(float(terms.mean()), error, math.log(n), False, ESTIMATOR, terms)
 
 
-def information_of_some(model: VAE, x: Tensor, features: int) -> Information:
+def information_of_some(model: VAE, batch: Batch, features: int) -> Information:
     """The same on a subset, by a density that takes a pass for each latent (`IAF`, autoregressive splines)."""
+    x = batch.x
     n = min(len(x), max(64, min(512, math.isqrt(PASSES // (features + 1)))))
-    q = model.posterior(x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n].to(x.device)])
+    q = model.infer(batch.rows(torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n].to(x.device)))
     z, log_q = draw(q)
     found = exact_information(q, z, log_q)
     return found._replace(estimator=ESTIMATOR.replace("N observations", f"{n} observations"), terms=None)
@@ -98,26 +100,27 @@ def contrasted_information(matched: DiagonalNormal, z: Tensor) -> Information:
     return found._replace(is_bound=True, estimator=CONTRAST, terms=None)
 
 
-def information_by_decoder(model: VAE, z: Tensor, x: Tensor) -> Information:
+def information_by_decoder(model: VAE, z: Tensor, batch: Batch) -> Information:
     r"""A lower bound (InfoNCE) by the decoder: how well it tells the code of x among those of other observations.
 
     .. math:: I(x; z) \ge \mathbb E \log \frac{p(x \mid z)}{\tfrac1K \sum_k p(x \mid z_k)}, \quad z_1 = z
     """
+    x = batch.x
     n, k = min(len(x), CONTRASTED), min(OTHERS, len(x) - 1) + 1
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1)).to(x.device)
     rows = [order[torch.arange(n, device=x.device).add(shift) % len(x)] for shift in range(k)]
-    log_p = torch.stack([log_likelihood(model, z[others], x[rows[0]]) for others in rows])
+    log_p = torch.stack([log_likelihood(model, z[others], batch.rows(rows[0])) for others in rows])
     terms = log_p[0] - log_p.logsumexp(0) + math.log(k)
     return Information(*Estimate.of(terms), math.log(k), True, BY_DECODER.format(k=k))
 
 
-def log_likelihood(model: VAE, z: Tensor, x: Tensor) -> Tensor:
-    """log p(x_i|z_i) of pairs, some at a time: z [N, L] and x [N, *shape] to [N]."""
+def log_likelihood(model: VAE, z: Tensor, batch: Batch) -> Tensor:
+    """log p(x_i|z_i) of pairs, some at a time: z [N, L] and observations [N, *shape] to [N]."""
     parts = list(model.likelihood.modules())
     held = [int(part.width) for part in parts if hasattr(part, "width")]
     rows = max(1, min(500, NUMBERS // max([model.likelihood.shape.numel() * (model.likelihood.levels or 1), *held])))
-    pairs = zip(z.split(rows), x.split(rows), strict=True)
-    return torch.cat([model.likelihood(codes).log_prob(own) for codes, own in pairs])
+    starts = range(0, batch.n, rows)
+    return torch.cat([model.log_likelihood(z[i : i + rows], batch.rows(slice(i, i + rows))) for i in starts])
 
 
 def pairwise(q: Distribution) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.diagnosis.posterior_evidence import Evidence, measure
 from uncollapse.diagnosis.posterior_remedies import posterior_remedies
 from uncollapse.diagnosis.posterior_verdict import Thresholds, judge, misses_codes
@@ -60,7 +61,7 @@ class Diagnosis(Evidence):
 @torch.no_grad()
 def diagnose(
     model: VAE,
-    x: Tensor,
+    x: Tensor | Batch,
     train: Tensor | Reference | None = None,
     thresholds: Thresholds = Thresholds(),
     recipe: str = "vae",
@@ -91,7 +92,7 @@ def diagnose(
 
     Args:
         model: The model to look at.
-        x: Observations, a tensor or an array [N, *shape], a few hundred or more; memory grows with N, time with N².
+        x: Observations, a tensor, an array [N, *shape] or a batch, a few hundred or more; memory grows with N, time with N².
         train: Observations of the training [M, *shape], a thousand serve, to which what needs no model is fitted, or a
             `Reference` that was; None: halves of x, each judged by the other.
         thresholds: Where the verdicts lie.
@@ -113,11 +114,12 @@ def diagnose(
         >>> diagnose(vae, torch.ones(50, 4)).verdict
         'collapsed'
     """
-    x = _admitted(model, x, "observations")
+    given = as_batch(x)
+    batch = given._replace(x=_admitted(model, given.x, "observations")).on(model.like.device)
     if train is not None and not isinstance(train, Reference):
         train = _admitted(model, train, "training rows")
     with evaluating(model):
-        seen = measure(model, x, train, thresholds.active)
+        seen = measure(model, batch, train, thresholds.active)
     verdict, reason = judge(seen, thresholds)
     cures = posterior_remedies(model, verdict, misses_codes(seen.prior_gap, seen.prior_gap_standard_error))
     return Diagnosis(**vars(seen), verdict=verdict, reason=reason, remedies=commands(cures, recipe))

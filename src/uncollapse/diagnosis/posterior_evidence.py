@@ -8,6 +8,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
+from uncollapse.data import Batch
 from uncollapse.diagnosis.information import (
     ESTIMATOR,
     Estimate,
@@ -87,27 +88,27 @@ class Scored(NamedTuple):
     kl_units: Tensor | None  # [N, L] or [N, 1], in closed form
 
 
-def measure(model: VAE, x: Tensor, train: Tensor | Reference | None, active: float) -> Evidence:
+def measure(model: VAE, batch: Batch, train: Tensor | Reference | None, active: float) -> Evidence:
     """Measure both halves of a model, which is in eval().
 
     Args:
         model: The model.
-        x: Observations [N, *shape], of its type.
+        batch: Observations [N, *shape], of its type.
         train: What needs no model is fitted to these rows [M, *shape], or was; None: to halves of x.
         active: Variance of a unit's posterior mean above which it is active, in the prior's.
     """
-    q, p = model.posterior(x), model.prior()
+    x, q, p = batch.x, model.infer(batch), model.prior_for(batch)
     found = moments(q)
     matched = None if model.posterior.density is Density.EXACT else _matched(found)
-    own = _scored(model, q, p, x, matched)
+    own = _scored(model, q, p, batch, matched)
     kl = Estimate.of(own.log_posterior - own.log_prior if own.kl_units is None else own.kl_units.sum(-1))
-    broken = _not_finite(model, p, x, own)
+    broken = _not_finite(model, p, batch, own)
     return Evidence(
         **named("kl", kl),
         kl_units=[kl.mean] if own.kl_units is None else own.kl_units.mean(0).tolist(),
         kl_is_bound=not model.posterior.density.weighs,
-        **_of_codes(model, q, x, own, matched, broken),
-        **_of_decoder(model, x, own, train, broken),
+        **_of_codes(model, q, batch, own, matched, broken),
+        **_of_decoder(model, batch, own, train, broken),
         **named("prior_gap", NOTHING if broken else _gap(own, model.prior.support)),
         active_units=count_active(found, prior_variance(p), active),
         latent_units=found.mean.shape[-1],
@@ -165,19 +166,19 @@ def _matched(found: Moments) -> DiagonalNormal:
     return DiagonalNormal(found.mean, 0.5 * within.clamp_min(SMALLEST).log())
 
 
-def _scored(model: VAE, q: Distribution, p: Distribution, x: Tensor, matched: DiagonalNormal | None) -> Scored:
+def _scored(model: VAE, q: Distribution, p: Distribution, batch: Batch, matched: DiagonalNormal | None) -> Scored:
     """A draw of each posterior, scored; by the matched Gaussians where it has no density at all."""
     if model.posterior.density.weighs or matched is None:
         z, log_q, log_p = draw_scored(q, p)
     else:
         z = q.sample()
         log_q, log_p = matched.log_prob(z), p.log_prob(z)
-    return Scored(z, log_q, log_p, log_likelihood(model, z, x), kl_units(q, p))
+    return Scored(z, log_q, log_p, log_likelihood(model, z, batch), kl_units(q, p))
 
 
-def _not_finite(model: VAE, p: Distribution, x: Tensor, own: Scored) -> str:
+def _not_finite(model: VAE, p: Distribution, batch: Batch, own: Scored) -> str:
     """Which numbers are not finite, and of how many observations; the decoder is probed at draws of the prior as well."""
-    probe = log_likelihood(model, p.sample(Size((min(PROBED, len(x)),))), x[:PROBED])
+    probe = log_likelihood(model, p.sample(Size((min(PROBED, batch.n),))), batch.rows(slice(PROBED)))
     numbers = {
         "the codes": own.z.sum(-1),
         "log q(z|x)": own.log_posterior,
@@ -191,13 +192,13 @@ def _not_finite(model: VAE, p: Distribution, x: Tensor, own: Scored) -> str:
 
 
 def _of_codes(
-    model: VAE, q: Distribution, x: Tensor, own: Scored, matched: DiagonalNormal | None, broken: str
+    model: VAE, q: Distribution, batch: Batch, own: Scored, matched: DiagonalNormal | None, broken: str
 ) -> dict[str, Any]:
     """The information, and the upper bound on KL(q(z) || p(z)) that it leaves."""
     if broken:
-        found, upper = Information(*NOTHING, math.log(len(x)), False, ESTIMATOR), math.nan
+        found, upper = Information(*NOTHING, math.log(batch.n), False, ESTIMATOR), math.nan
     else:
-        found = _information(model, q, x, own, matched)
+        found = _information(model, q, batch, own, matched)
         kl = own.log_posterior - own.log_prior
         upper = float(kl.mean()) - found.nats if found.terms is None else float((kl - found.terms).mean())
     said = {
@@ -210,28 +211,33 @@ def _of_codes(
     return said | {"aggregate_kl": upper if is_bound else None}
 
 
-def _information(model: VAE, q: Distribution, x: Tensor, own: Scored, matched: DiagonalNormal | None) -> Information:
+def _information(model: VAE, q: Distribution, batch: Batch, own: Scored, matched: DiagonalNormal | None) -> Information:
     if matched is None:
-        return exact_information(q, own.z, own.log_posterior) if pairwise(q) else information_of_some(model, x, own.z.shape[-1])
-    bounds = [contrasted_information(matched, own.z), information_by_decoder(model, own.z, x)]
+        return (
+            exact_information(q, own.z, own.log_posterior)
+            if pairwise(q)
+            else information_of_some(model, batch, own.z.shape[-1])
+        )
+    bounds = [contrasted_information(matched, own.z), information_by_decoder(model, own.z, batch)]
     return max(bounds, key=lambda found: found.nats - 2 * found.standard_error)
 
 
-def _of_decoder(model: VAE, x: Tensor, own: Scored, train: Tensor | Reference | None, broken: str) -> dict[str, Any]:
+def _of_decoder(model: VAE, batch: Batch, own: Scored, train: Tensor | Reference | None, broken: str) -> dict[str, Any]:
     """What the decoder gains by the code of x over another's, and over no code; how much there was to tell."""
     if broken:
         return {**named("decoder_gain", NOTHING), **named("gain_over_marginal", NOTHING), "to_tell": math.nan}
     if train is not None and not isinstance(train, Reference):
         train = Reference(model.likelihood, torch.as_tensor(train).to(model.like))
+    x = batch.x
     told = Reference.crossed(model.likelihood, x) if train is None else train.of(x)
-    swapped = log_likelihood(model, own.z[others(len(x)).to(x.device)], x)
+    swapped = log_likelihood(model, own.z[others(len(x)).to(x.device)], batch)
     over = Estimate.of(own.log_likelihood - told.log_marginal)
     without = Estimate.of(swapped - told.log_marginal)
     return {
         **named("decoder_gain", Estimate.of(own.log_likelihood - swapped)),
         **named("gain_over_marginal", over),
         "to_tell": max(told.nats, without.mean - 2 * without.standard_error - told.shortfall),
-        "hint": _hint(model, x, own, told.log_marginal) if over.mean < 0 else "",
+        "hint": _hint(model, batch, own, told.log_marginal) if over.mean < 0 else "",
     }
 
 
@@ -246,9 +252,10 @@ def others(n: int) -> Tensor:
     return order.roll(1)[order.argsort()]
 
 
-def _hint(model: VAE, x: Tensor, own: Scored, log_marginal: Tensor) -> str:
+def _hint(model: VAE, batch: Batch, own: Scored, log_marginal: Tensor) -> str:
     """Where another sigma would make a Gaussian decoder better than none, which."""
-    p = model.likelihood(own.z[: len(x)]) if hasattr(model.likelihood, "sigma") else None
+    x = batch.x
+    p = model.observe(own.z, batch) if hasattr(model.likelihood, "sigma") else None
     if not isinstance(p, NormalField) or p.sigma(p.loc).dim():
         return ""
     mse = float((x - p.loc).square().mean())

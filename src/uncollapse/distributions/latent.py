@@ -7,6 +7,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.distributions.conditional import Likelihood, Posterior, Prior
 from uncollapse.distributions.saved import Saved
 from uncollapse.distributions.still import evaluating
@@ -58,9 +59,41 @@ class LatentVariableModel(Saved):
         self.likelihood.check(x)
         return x
 
-    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+    def prior_for(self, batch: Tensor | Batch) -> Distribution:
+        """p(z)."""
+        p: Distribution = self.prior()
+        return p
+
+    def infer(self, batch: Tensor | Batch) -> Distribution:
+        """q(z|x) for each observation of a batch: batch shape [B], event shape [L].
+
+        Raises:
+            ValueError: If the model has no posterior.
+        """
+        if self.posterior is None:
+            raise ValueError(
+                f"{type(self).__name__} encodes by its posterior, and has none; train one with --posterior Gaussian"
+            )
+        q: Distribution = self.posterior(as_batch(batch).x)
+        return q
+
+    def encode_parameters(self, batch: Tensor | Batch) -> Tensor:
+        """The variational parameters of each observation, [B, P]: `posterior.at` makes q(z|x) of them."""
+        parameters: Tensor = self.posterior.encode(as_batch(batch).x)
+        return parameters
+
+    def log_likelihood(self, z: Tensor, batch: Tensor | Batch) -> Tensor:
+        """log p(x|z) in nats, constants included: z [K, B, L] to [K, B]."""
+        return self.observe(z, batch).log_prob(as_batch(batch).x)
+
+    def observe(self, z: Tensor, batch: Tensor | Batch) -> Distribution:
+        """p(x|z) for each of these latents: z [..., B, L] to batch shape [..., B]."""
+        p: Distribution = self.likelihood(z)
+        return p
+
+    def log_joint(self, batch: Tensor | Batch, z: Tensor) -> Tensor:
         """log p(x, z) = log p(x|z) + log p(z) in nats, constants included: x [B, *shape] and z [K, B, L] to [K, B]."""
-        return self.likelihood(z).log_prob(x) + self.prior().log_prob(z)
+        return self.log_likelihood(z, batch) + self.prior_for(batch).log_prob(z)
 
     @torch.no_grad()
     def sample(self, n: int, source: Distribution | None = None, mean: bool = False) -> Tensor:
@@ -91,27 +124,24 @@ class LatentVariableModel(Saved):
                 return p.sample()
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor | Batch) -> Tensor:
         """The posterior mean of each observation: x [B, *shape] to [B, L].
 
         Raises:
             ValueError: If the model has no posterior.
         """
-        if self.posterior is None:
-            raise ValueError(
-                f"{type(self).__name__} encodes by its posterior, and has none; train one with --posterior Gaussian"
-            )
         with evaluating(self):
-            return posterior_mean(self.posterior(x))
+            return posterior_mean(self.infer(x))
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor | Batch) -> Tensor:
         """The mean of p(x|z) at the posterior mean, or a draw where the likelihood has no mean: [B, *shape]."""
         return self.decode(self.encode(x))
 
-    def interpolate(self, a: Tensor, b: Tensor, steps: int = 8) -> Tensor:
+    def interpolate(self, a: Tensor | Batch, b: Tensor | Batch, steps: int = 8) -> Tensor:
         """Decode the straight path from the code of a to the code of b: two [B, *shape] to [steps, B, *shape]."""
-        s = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device).reshape(-1, 1, 1)
+        like = as_batch(a).x
+        s = torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
         return self.decode(torch.lerp(self.encode(a), self.encode(b), s))
 
 

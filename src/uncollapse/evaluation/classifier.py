@@ -161,7 +161,7 @@ def trained(train: Source, test: Source, settings: Settings = Settings()) -> Cla
         network = DigitClassifier(settings.dropout)
         _learn(network, train, settings)
     classifier = Classifier(network, accuracy=0.0, sharpness=DigitSharpness.fit(train, _labels(train)))
-    found = torch.cat([classifier.probabilities(x).argmax(1) for x in test.batches(_ROWS)])
+    found = torch.cat([classifier.probabilities(batch.x).argmax(1) for batch in test.batches(_ROWS)])
     classifier.accuracy = float(found.eq(_labels(test)).double().mean())
     return classifier
 
@@ -173,7 +173,7 @@ def _learn(network: DigitClassifier, train: Source, settings: Settings) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, steps)
     for _ in range(settings.epochs):
         for rows in torch.randperm(len(train)).split(settings.batch):
-            loss = F.cross_entropy(network(train.batch(rows).float()), labels[rows])
+            loss = F.cross_entropy(network(train.batch(rows).x.float()), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

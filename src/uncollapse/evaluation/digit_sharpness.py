@@ -117,7 +117,7 @@ class DigitSharpness:
         counts = torch.bincount(digits, minlength=10)
         if int(counts.min()) < LEAST:
             raise ValueError(f"expected at least {LEAST} images of each digit, got {counts.tolist()}")
-        found = [_both(images.batch(rows), generator) for rows in chosen.split(_ROWS)]
+        found = [_both(images.batch(rows).x, generator) for rows in chosen.split(_ROWS)]
         plain, noisy = (torch.cat(parts) for parts in zip(*found, strict=True))
         away, fold = torch.empty_like(plain[:, 0]), torch.randperm(len(plain), generator=generator) % _FOLDS
         for i in range(_FOLDS):

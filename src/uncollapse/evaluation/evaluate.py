@@ -65,8 +65,8 @@ def evaluate(
         noise.seed_step(seed, 0)
         held_out = log_likelihood(model, source.batches(1000, index), samples, proposal, dequantized=data.dequantized)
         noise.seed_step(seed, 1)
-        x = source.batch(index[:DIAGNOSED])
-        diagnosis = diagnose(model, x, training_rows(data, like), recipe=recipe) if len(x) > 1 else None
+        batch = source.batch(index[:DIAGNOSED])
+        diagnosis = diagnose(model, batch, training_rows(data, like), recipe=recipe) if batch.n > 1 else None
     words = {} if diagnosis is None else {k: v for k, v in diagnosis.as_dict().items() if k not in BESIDE}
     values = {"log_likelihoods": held_out.log_likelihoods.tolist()} if each else {}
     latents = evaluate_latents(model, data, split, examples, seed=seed)
@@ -79,4 +79,4 @@ def training_rows(data: Data, like: torch.Tensor) -> torch.Tensor | None:
     None where there are too few: then it compares with the observations that it looks at.
     """
     source = data.train.to(like.device, like.dtype)
-    return source.batch(source.some(FITTED)) if len(source) >= FEWEST else None
+    return source.batch(source.some(FITTED)).x if len(source) >= FEWEST else None

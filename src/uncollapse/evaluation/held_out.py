@@ -202,7 +202,7 @@ def _images(model: LatentVariableModel, data: Data, split: str, n: int | None, s
     source = data.split(split).to(like.device, like.dtype)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         noise.seed_step(seed, 0)
-        return source.batch(source.some(n))
+        return source.batch(source.some(n)).x
 
 
 def _of_images(found: Annealed) -> dict[str, Any]:

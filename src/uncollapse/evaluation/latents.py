@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Size, Tensor
 
 from uncollapse import noise
-from uncollapse.data import Data, Source
+from uncollapse.data import Batch, Data, Source
 from uncollapse.distributions import LatentVariableModel, likelihoods
 from uncollapse.distributions.ascending import Ascending
 from uncollapse.distributions.fields import LevelsField
@@ -112,19 +112,20 @@ def _reconstruction(
     """The error of reconstructions, beside that of the best constant."""
     if _tokens(model):
         return _error_rate(model, source, index, train, learned)
-    mean = torch.stack([x.double().sum(0) for x in train.batches(_CHUNK, learned)]).sum(0) / len(learned)
+    mean = torch.stack([batch.x.double().sum(0) for batch in train.batches(_CHUNK, learned)]).sum(0) / len(learned)
     errors, constant = [], []
-    for x in source.batches(_CHUNK, index):
-        errors.append(_square(model, x).flatten(1).mean(1))
+    for batch in source.batches(_CHUNK, index):
+        x = batch.x
+        errors.append(_square(model, batch).flatten(1).mean(1))
         constant.append((x.double() - mean).square().flatten(1).mean(1))
     each = torch.cat(errors)
     found = _ratio("reconstruction_error", each, torch.ones_like(each))
     return found | {"reconstruction_error_of_mean": float(torch.cat(constant).mean())}
 
 
-def _square(model: LatentVariableModel, x: Tensor) -> Tensor:
+def _square(model: LatentVariableModel, batch: Batch) -> Tensor:
     """The square of x less the mean of p(x|z) at the posterior mean, or an unbiased estimate of it: [B, *shape]."""
-    p = model.likelihood(model.encode(x))
+    x, p = batch.x, model.observe(model.encode(batch), batch)
     try:
         return (x.double() - p.mean).square()
     except NotImplementedError:
@@ -136,12 +137,12 @@ def _error_rate(
 ) -> dict[str, float | None]:
     """The share of tokens that reconstructions get wrong, beside that of the commonest token at each place."""
     levels, ends = int(model.likelihood.levels or 0), bool(getattr(model.likelihood, "ends", False))
-    mode = _modes(numbers(train.batch(learned), levels).flatten(1), levels, ends)
+    mode = _modes(numbers(train.batch(learned).x, levels).flatten(1), levels, ends)
     wrong, constant, real = [], [], []
-    for x in source.batches(_CHUNK, index):
-        k = numbers(x, levels).flatten(1)
+    for batch in source.batches(_CHUNK, index):
+        k = numbers(batch.x, levels).flatten(1)
         inside = _inside(k, ends)
-        wrong.append(((_reconstructed(model, x, levels) != k) & inside).sum(1).double())
+        wrong.append(((_reconstructed(model, batch, levels) != k) & inside).sum(1).double())
         constant.append(((mode != k) & inside).sum(1).double())
         real.append(inside.sum(1).double())
     tokens = torch.cat(real)
@@ -149,9 +150,9 @@ def _error_rate(
     return _ratio("token_error_rate", torch.cat(wrong), tokens) | {"token_error_rate_of_mode": of_mode}
 
 
-def _reconstructed(model: LatentVariableModel, x: Tensor, levels: int) -> Tensor:
+def _reconstructed(model: LatentVariableModel, batch: Batch, levels: int) -> Tensor:
     """The likeliest tokens at the posterior mean where they are independent, else a draw of all: [B, T]."""
-    p = model.likelihood(model.encode(x))
+    p = model.observe(model.encode(batch), batch)
     if isinstance(p, LevelsField):
         return p.log_p.argmax(p.axis).flatten(1)
     return numbers(p.sample(), levels).flatten(1)
@@ -189,7 +190,9 @@ def _probe(
     labels, test_labels = _labels(*train), _labels(*test)
     if labels is None or test_labels is None or not len(test_labels) or not 2 <= labels.unique().numel() <= CLASSES:
         return {}
-    a, b = (torch.cat([model.encode(x)[:, :code] for x in source.batches(_CHUNK, rows)]) for source, rows in (train, test))
+    a, b = (
+        torch.cat([model.encode(batch)[:, :code] for batch in source.batches(_CHUNK, rows)]) for source, rows in (train, test)
+    )
     if not (a.isfinite().all() and b.isfinite().all()):
         return {}
     probe = linear_probe(a, labels, b, test_labels)
@@ -202,7 +205,7 @@ def _probe(
     }
     if _tokens(model) or model.likelihood.shape.numel() > PCA_SIZE:
         return found
-    x, y = (source.batch(rows).flatten(1) for source, rows in (train, test))
+    x, y = (source.batch(rows).x.flatten(1) for source, rows in (train, test))
     components = principal_components(x, y, a.shape[1], seed)
     return found | {"probe_accuracy_pca": linear_probe(components[0], labels, components[1], test_labels).accuracy}
 

@@ -12,6 +12,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
+from uncollapse.data import Batch
 from uncollapse.distributions import LatentVariableModel, Likelihood, bits_per_dim, bits_per_token, draw_scored, perplexity
 from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.proposals import FromPosterior, Matched, Proposal, Widened, natural
@@ -64,7 +65,7 @@ class _Sums(NamedTuple):
 @torch.no_grad()
 def log_likelihood(
     model: VAE,
-    x: Tensor | Iterable[Tensor],
+    x: Tensor | Batch | Iterable[Tensor | Batch],
     k: int = 5000,
     proposal: Proposal | None = None,
     budget: int | None = None,
@@ -85,7 +86,8 @@ def log_likelihood(
 
     Args:
         model: The model.
-        x: Observations, a tensor or an array [N, *shape], or an iterable of batches of them, such as `source.batches(1000)`.
+        x: Observations, a tensor, an array [N, *shape] or a batch, or an iterable of batches of them, such as
+            `source.batches(1000)`.
         k: Samples K for each observation.
         proposal: Where they come from: `FromPosterior()`, `Widened(factor)`, `FromPrior()` or `Matched()`. None: the posterior,
             or the Gaussian matched to it where it has no density; ELBO and KL are then that Gaussian's.
@@ -111,7 +113,7 @@ def log_likelihood(
     """
     proposal = natural(model) if proposal is None else proposal
     _admit(model, k, budget, proposal)
-    batches = [torch.as_tensor(x)] if isinstance(x, (Tensor, np.ndarray)) else x
+    batches = [x] if isinstance(x, (Tensor, np.ndarray, Batch)) else x
     with evaluating(model), _handing_over(model, autocast):
         sampler = _Sampler(model, k, proposal, budget, autocast)
         blocks = [sampler.estimates(batch) for batch in batches]
@@ -131,46 +133,47 @@ class _Sampler:
         self.rows = max(1, budget // width(model))
         keep_pages()
 
-    def estimates(self, batch: Tensor) -> Tensor:
-        """log p(x), ESS, ELBO, KL and tokens of a batch [B, *shape], a block of it at a time: [5, B].
+    def estimates(self, batch: Any) -> Tensor:
+        """log p(x), ESS, ELBO, KL and tokens of a batch, or of bare observations [B, *shape], a block of it at a time: [5, B].
 
         They are written in place: small tensors that outlive the large ones around them would scatter over the heap, which then
         grows without end.
         """
-        found = torch.full((5, len(batch)), torch.nan, dtype=torch.double, device=self.like.device)
+        batch = batch if isinstance(batch, Batch) else Batch(torch.as_tensor(batch))
+        found = torch.full((5, batch.n), torch.nan, dtype=torch.double, device=self.like.device)
         each = max(self.k, self.proposal.draws if isinstance(self.proposal, Matched) else 1)
         size = max(1, self.rows // each)
-        for x, columns in zip(batch.split(self.rows), found.split(self.rows, 1), strict=True):
-            x = self.model.admit(x)
-            if (tokens := self.model.likelihood.tokens(x)) is not None:
+        for part, columns in zip(batch.split(self.rows), found.split(self.rows, 1), strict=True):
+            part = part.on(self.like.device)._replace(x=self.model.admit(part.x))
+            if (tokens := self.model.likelihood.tokens(part.x)) is not None:
                 columns[4] = tokens
-            parameters = self.model.posterior.encode(x)
-            for block in zip(x.split(size), parameters.split(size), columns.split(size, 1), strict=True):
+            parameters = self.model.encode_parameters(part)
+            for block in zip(part.split(size), parameters.split(size), columns.split(size, 1), strict=True):
                 self.estimate(*block)
         return found
 
-    def estimate(self, x: Tensor, parameters: Tensor, found: Tensor) -> None:
-        """Write log p(x), ESS, ELBO and KL of x [b, *shape], with b K ≤ rows or b = 1, to found [5, b]."""
-        sums = self.sums(x, self.proposal.at(self.model, parameters), self.k)
+    def estimate(self, batch: Batch, parameters: Tensor, found: Tensor) -> None:
+        """Write log p(x), ESS, ELBO and KL of b observations, with b K ≤ rows or b = 1, to found [5, b]."""
+        sums = self.sums(batch, self.proposal.at(self.model, parameters), self.k)
         own, k = sums, self.k
         if self.proposal != self.natural:
             k = min(k, 100)
-            own = self.sums(x, self.natural.at(self.model, parameters), k)
+            own = self.sums(batch, self.natural.at(self.model, parameters), k)
         elbo, fit = own.log_weights / k, own.log_likelihoods / k
         found[0], found[1] = sums.weights - math.log(self.k), (2 * sums.weights - sums.squares).exp()
         found[2], found[3] = elbo, fit - elbo
 
-    def sums(self, x: Tensor, r: Distribution, k: int) -> _Sums:
-        """k samples from r for each of x, as many at a time as the budget allows."""
-        chunks = -(-k * len(x) // self.rows)
+    def sums(self, batch: Batch, r: Distribution, k: int) -> _Sums:
+        """k samples from r for each observation, as many at a time as the budget allows."""
+        chunks = -(-k * batch.n // self.rows)
         sizes = (k // chunks + (i < k % chunks) for i in range(chunks))
-        return reduce(_Sums.plus, (self.draw(x, r, size) for size in sizes))
+        return reduce(_Sums.plus, (self.draw(batch, r, size) for size in sizes))
 
-    def draw(self, x: Tensor, r: Distribution, n: int) -> _Sums:
-        z, log_r, log_p = draw_scored(r, self.prior, Size((n,) if r.batch_shape else (n, len(x))))
+    def draw(self, batch: Batch, r: Distribution, n: int) -> _Sums:
+        z, log_r, log_p = draw_scored(r, self.prior, Size((n,) if r.batch_shape else (n, batch.n)))
         with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
-            p = self.model.likelihood(z)
-        fit = p.log_prob(x)
+            p = self.model.observe(z, batch)
+        fit = p.log_prob(batch.x)
         return _Sums.of((fit + log_p - log_r).double(), fit.double())
 
 

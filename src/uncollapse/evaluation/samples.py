@@ -94,7 +94,7 @@ def _diagnosed(
     further = {}
     if split in ("valid", "test") and fake.isfinite().all() and min(len(real), len(fake), len(data.train)) >= LEAST:
         train = data.train.to(real.device, real.dtype)
-        found = copying(fake[:COPIED], train.batches(10_000), real[:COPIED])
+        found = copying(fake[:COPIED], (batch.x for batch in train.batches(10_000)), real[:COPIED])
         further["copies"] = Measure(found.share, found.standard_error, 0.0)
     if extractor is not None and data.modes is None and fake.isfinite().all():
         real, fake, _ = featured(real, fake, extractor)
@@ -130,7 +130,7 @@ def beside(model: LatentVariableModel, data: Data, split: str, draws: int, seed:
     like = model.like
     source = data.split(split).to(like.device, like.dtype)
     noise.seed_step(seed, 0)
-    real = source.batch(source.some(min(draws, len(source))))
+    real = source.batch(source.some(min(draws, len(source)))).x
     return real, drawn(model, len(real))
 
 
@@ -142,4 +142,4 @@ def drawn(model: LatentVariableModel, n: int, chunk: int = 1000) -> Tensor:
 def _rows(data: Data, n: int, like: Tensor) -> Tensor:
     """Random rows of the training split, at most n."""
     train = data.train.to(like.device, like.dtype)
-    return train.batch(train.some(min(n, len(train))))
+    return train.batch(train.some(min(n, len(train)))).x

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor
 
-from uncollapse.data import Data
+from uncollapse.data import Batch, Data, as_batch
 from uncollapse.distributions.densities import DiagonalNormal
 from uncollapse.divergences import Critic, Game, NonSaturating, Penalty, Things
 from uncollapse.gan.augmentations import ADA, Augmentation
@@ -107,7 +107,8 @@ class GAN(TwoPlayer):
                 f"{max(1, round(batch / self.critic.pack)) * self.critic.pack}"
             )
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        x = as_batch(batch).x
         drawn = self.model.draws(len(x), x)
         fake = self.judgement.logits(self.fakes(drawn), t)
         real = self.judgement.logits(self.reals(x), t) if self.sees_real else None
@@ -144,7 +145,8 @@ class GAN(TwoPlayer):
             return things
         return self.augmentation(things[0]), *things[1:]
 
-    def pairs(self, x: Tensor) -> tuple[Things, Things]:
+    def pairs(self, batch: Tensor | Batch) -> tuple[Things, Things]:
+        x = as_batch(batch).x
         return self.reals(x), self.fakes(self.model.draws(len(x), x))
 
     def after_critic(self, logged: Logged) -> None:

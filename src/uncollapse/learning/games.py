@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from uncollapse.data import Batch
 from uncollapse.divergences import Critic, Game, Judged, Penalty, Things
 from uncollapse.learning.objective import Logged, Objective
 from uncollapse.learning.procedure import MakeUpdate, Procedure, Update
@@ -85,17 +86,17 @@ class TwoPlayer(Objective):
         return self.critic.network
 
     @abstractmethod
-    def pairs(self, x: Tensor) -> tuple[Things, Things]:
-        """What the critic is to tell apart, of a batch x [B, *shape]: the real things and the fakes, not yet augmented."""
+    def pairs(self, batch: Tensor | Batch) -> tuple[Things, Things]:
+        """What the critic is to tell apart, of a batch: the real things and the fakes, not yet augmented."""
 
     def augmented(self, things: Things) -> Things:
         """The things as the critic sees them: as they are, unless a subclass has an augmentation."""
         return things
 
-    def passes(self, x: Tensor, t: Tensor) -> None:
-        for things in self.pairs(x):
+    def passes(self, batch: Batch, t: Tensor) -> None:
+        for things in self.pairs(batch):
             self.judgement.logits(things, t)
-        super().passes(x, t)
+        super().passes(batch, t)
 
     def schedules(self) -> Iterator[Schedule]:
         yield from super().schedules()
@@ -183,27 +184,27 @@ class Alternating(Procedure):
         mine = {name.removeprefix("game."): v for name, v in state.items() if name.startswith("game.")}
         self.players.load_state_dict(mine, strict=False)
 
-    def step(self, x: Tensor, t: Tensor) -> Logged:
-        logged = self.judge(x, t)
+    def step(self, batch: Batch, t: Tensor) -> Logged:
+        logged = self.judge(batch, t)
         for _ in range(1, self.steps):
             logged = self.judge(self.further(), t)
-        return logged | self.turn(x, t)
+        return logged | self.turn(batch, t)
 
-    def turn(self, x: Tensor, t: Tensor) -> Logged:
+    def turn(self, batch: Batch, t: Tensor) -> Logged:
         """The model's turn: its steps by the critic's word."""
         critic = self.players.critic.requires_grad_(False)
         for _ in range(self.model_steps):
-            bound, logged = self.forward(x, t)
+            bound, logged = self.forward(batch, t)
             self.ascend(bound)
         critic.requires_grad_(True)
         return {name: value.detach() for name, value in logged.items()}
 
-    def judge(self, x: Tensor, t: Tensor) -> Logged:
+    def judge(self, batch: Batch, t: Tensor) -> Logged:
         """One step of the critic; returns what it said before it."""
         if self.criticise is None:
             raise RuntimeError("a procedure learns within fit(procedure, data); call that")
         with torch.no_grad(), self.autocast():
-            real, fake = self.players.pairs(x)
+            real, fake = self.players.pairs(batch)
         bound, logged = self.judgement(real, fake, t)
         self.criticise(-bound.mean())
         logged = {name: value.detach() for name, value in logged.items()}
@@ -250,16 +251,16 @@ class OptimalCritic(Alternating):
             )
         self.tolerance, self.window, self.most = tolerance, window, most
 
-    def step(self, x: Tensor, t: Tensor) -> Logged:
+    def step(self, batch: Batch, t: Tensor) -> Logged:
         before, taken, logged = float("inf"), 0, {}
         while taken < self.most:
             losses = []
             for _ in range(min(self.window, self.most - taken)):
-                logged = self.judge(self.further() if taken else x, t)
+                logged = self.judge(self.further() if taken else batch, t)
                 losses.append(logged["critic_loss"].mean())
                 taken += 1
             now = float(mean_over_processes(torch.stack(losses).mean()))  # so that all processes stop together
             if not before - now > self.tolerance:
                 break
             before = now
-        return logged | self.turn(x, t) | {"critic_steps": torch.full((1,), float(taken), device=x.device)}
+        return logged | self.turn(batch, t) | {"critic_steps": torch.full((1,), float(taken), device=batch.x.device)}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from uncollapse.data import Data
+from uncollapse.data import Batch, Data
 from uncollapse.parts import Part
 from uncollapse.schedules import Schedule
 
@@ -38,11 +38,11 @@ class Objective(Part, nn.Module, ABC):
         self.model = model
 
     @abstractmethod
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        """The objective [B] of x [B, *shape] at step t, and what to log of it.
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        """The objective [B] of a batch at step t, and what to log of it.
 
         Args:
-            x: Observations.
+            batch: Observations [B, *shape], and what is known beside them.
             t: Step, a 0-d tensor.
             parameters: Variational parameters [B, P] to take in place of the encoder's.
         """
@@ -62,6 +62,6 @@ class Objective(Part, nn.Module, ABC):
             ValueError: If it cannot learn from such batches.
         """
 
-    def passes(self, x: Tensor, t: Tensor) -> None:
-        """A batch x [B, *shape] through all that keeps running statistics, as in a step of the training."""
-        self(x, t)
+    def passes(self, batch: Batch, t: Tensor) -> None:
+        """A batch through all that keeps running statistics, as in a step of the training."""
+        self(batch, t)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from uncollapse.data import Batch
 from uncollapse.learning.objective import Logged, Objective
 from uncollapse.parts import Part
 from uncollapse.schedules import Schedule
@@ -42,10 +43,10 @@ class Procedure(Part, ABC):
         self.objective = objective
         self.forward: nn.Module = objective
         self.update: Update | None = None
-        self.draw: Callable[[], Tensor] | None = None
+        self.draw: Callable[[], Batch] | None = None
         self.autocast: Callable[[], AbstractContextManager[None]] = nullcontext  # for what is computed beside `forward`
 
-    def further(self) -> Tensor:
+    def further(self) -> Batch:
         """A further batch of the training data, drawn at random within a step; the training sets where from.
 
         Raises:
@@ -89,34 +90,34 @@ class Procedure(Part, ABC):
         return self.objective.schedules()
 
     @torch.no_grad()
-    def validate(self, batches: Iterable[Tensor], t: Tensor) -> dict[str, float]:
+    def validate(self, batches: Iterable[Batch], t: Tensor) -> dict[str, float]:
         """The mean of the objective's values over held-out data; nothing where these say nothing.
 
         Args:
-            batches: Observations [B, *shape] each.
+            batches: Of observations [B, *shape] each.
             t: Step, a 0-d tensor.
         """
         if not self.objective.scores:
             return {}
         sums: dict[str, Tensor] = {}
         n = 0
-        for x in batches:
-            for name, value in self.objective(x, t)[1].items():
-                sums[name] = sums.get(name, torch.zeros((), device=x.device)) + value.mean() * len(x)
-            n += len(x)
+        for batch in batches:
+            for name, value in self.objective(batch, t)[1].items():
+                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.mean() * batch.n
+            n += batch.n
         return {name: float(total) / n for name, total in sums.items()}
 
-    def measure(self, x: Tensor, t: Tensor) -> None:
-        """A training batch x [B, *shape] through all that estimates a likelihood's noise, by draws as in a step."""
-        self.objective.passes(x, t)
+    def measure(self, batch: Batch, t: Tensor) -> None:
+        """A training batch through all that estimates a likelihood's noise, by draws as in a step."""
+        self.objective.passes(batch, t)
 
     def after_validation(self, values: dict[str, Any]) -> dict[str, Any]:
         """Called after each validation with its values and those of the diagnosis; returns what else to log."""
         return {}
 
     @abstractmethod
-    def step(self, x: Tensor, t: Tensor) -> Logged:
-        """Learn from one batch x [B, *shape] at step t; returns detached per-example values [B] for the log."""
+    def step(self, batch: Batch, t: Tensor) -> Logged:
+        """Learn from one batch at step t; returns detached per-example values [B] for the log."""
 
     def ascend(self, bound: Tensor) -> None:
         """One step of the weights up the batch's mean bound."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import SGD, Adam, Optimizer
 
+from uncollapse.data import Batch
 from uncollapse.learning.games import Alternating
 from uncollapse.learning.objective import Logged, Objective
 
@@ -52,23 +53,23 @@ class Unrolled(Alternating):
             raise ValueError(f"expected at least 0 steps to unroll, came {unroll}; 0 is the plain game")
         self.unroll = unroll
 
-    def turn(self, x: Tensor, t: Tensor) -> Logged:
+    def turn(self, batch: Batch, t: Tensor) -> Logged:
         if not self.unroll:
-            return super().turn(x, t)
+            return super().turn(batch, t)
         held = {id(p): name for name, p in self.forward.named_parameters()}
-        ahead = self._ahead(x, t)
-        bound, logged = functional_call(self.forward, {held[key]: value for key, value in ahead.items()}, (x, t))
+        ahead = self._ahead(batch, t)
+        bound, logged = functional_call(self.forward, {held[key]: value for key, value in ahead.items()}, (batch, t))
         self.ascend(bound)
         return {name: value.detach() for name, value in logged.items()}
 
-    def _ahead(self, x: Tensor, t: Tensor) -> dict[int, Tensor]:
+    def _ahead(self, batch: Batch, t: Tensor) -> dict[int, Tensor]:
         """The critic's weights after K steps, functions of θ, by the id of the parameter that each takes the place of."""
         update: Any = self.criticise
         optimizer: Optimizer = update.optimizer
         judgement, parameters = self.players.judgement, list(self.players.critic.parameters())
         names = {id(p): name for name, p in judgement.named_parameters()}
         with self.autocast():
-            real, fake = self.players.pairs(x)
+            real, fake = self.players.pairs(batch)
         now: list[Tensor] = [p.detach().requires_grad_() for p in parameters]
         moments: list[State] = [dict(optimizer.state.get(p, {})) for p in parameters]
         for _ in range(self.unroll):

@@ -234,7 +234,7 @@ def _pictures(run: Path, known: dict[str, Tensor], parts: Iterable[Named] = (), 
     options = str(read_config(run)["data"])
     if options not in known:
         test = load_data(run).test
-        known[options] = test.batch(test.some(n))
+        known[options] = test.batch(test.some(n)).x
     with steady(model):
         x = on(known[options], model)
         n = min(n, len(x))

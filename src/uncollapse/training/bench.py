@@ -340,7 +340,7 @@ def _extractor(asked: Asked, recipe: Recipe) -> Extractor:
     """The feature network, tried on observations before anything is trained; of a VAE whose draws nobody asked for, pixels."""
     extractor = extractor_of(asked.features if asked.draws or recipe.learns is not VAE else "pixels")
     try:
-        extractor(recipe.data().test.batch(torch.arange(2)).float())
+        extractor(recipe.data().test.batch(torch.arange(2)).x.float())
     except ValueError as error:
         raise ValueError(f"{error}; of a bench: features: pixels in its file, or --fid-features pixels") from None
     return extractor

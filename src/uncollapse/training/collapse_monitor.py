@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from uncollapse import noise
-from uncollapse.data import Data
+from uncollapse.data import Batch, Data
 from uncollapse.diagnosis import (
     Reference,
     Remedy,
@@ -57,11 +56,11 @@ class CollapseMonitor:
 
     n_observations = 0  # how many held-out observations a look is at
 
-    def look(self, x: Tensor, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-        """The diagnosis on held-out observations x [N, *shape], without its remedies, as plain values.
+    def look(self, batch: Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """The diagnosis on held-out observations [N, *shape], without its remedies, as plain values.
 
         Args:
-            x: The observations.
+            batch: The observations.
             earlier: Lines of the log of the looks before this one.
         """
         return {}
@@ -85,10 +84,10 @@ class PosteriorMonitor(CollapseMonitor):
         self.model = model
         self.reference = None if data is None else _reference(model, data)
 
-    def look(self, x: Tensor, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-        if len(x) < 2:
+    def look(self, batch: Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        if batch.n < 2:
             return {}
-        seen = diagnose(self.model, x, self.reference).as_dict()
+        seen = diagnose(self.model, batch, self.reference).as_dict()
         return {name: seen[name] for name in [*OF_POSTERIOR, *(["kl_blocks"] if seen["kl_blocks"] else [])]}
 
     def lasts(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -115,9 +114,10 @@ class ModeMonitor(CollapseMonitor):
 
     def __init__(self, objective: GAN, data: Data):
         self.objective, self.modes = objective, data.modes
-        self.train = data.train.batch(data.train.some(min(self.n_observations, len(data.train))))
+        self.train = data.train.batch(data.train.some(min(self.n_observations, len(data.train)))).x
 
-    def look(self, x: Tensor, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    def look(self, batch: Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        x = batch.x
         n = len(x) // self.objective.critic.pack * self.objective.critic.pack
         if n < 2:
             return {}

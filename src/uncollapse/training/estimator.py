@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from uncollapse import noise
-from uncollapse.data import from_arrays
+from uncollapse.data import as_batch, from_arrays
 from uncollapse.data.counter import permutation
 from uncollapse.data.further import Further
 from uncollapse.distributions import Likelihood
@@ -109,7 +109,7 @@ class Estimator(TransformerMixin, BaseEstimator):
 
     def _observations(self, X: ArrayLike) -> Tensor:
         like = next(self.model_.parameters())
-        x = self.further_.source(X).to(like.device, like.dtype).all()
+        x = as_batch(self.further_.source(X).to(like.device, like.dtype).all()).x
         with _advising(self.model_.likelihood):
             self.model_.likelihood.check(x)
         return x

@@ -118,4 +118,4 @@ def admit(model: nn.Module, data: Data) -> None:
             f"{type(model.likelihood).__name__} expects data of {expected} levels, {data.name} has {came}; write "
             f"{model.likelihood.instead}"
         )
-    model.likelihood.check(data.train.batch(data.train.some(1000)))
+    model.likelihood.check(data.train.batch(data.train.some(1000)).x)

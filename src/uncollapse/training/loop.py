@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse import noise
-from uncollapse.data import Data, Source
+from uncollapse.data import Batch, Data, Source
 from uncollapse.learning import Procedure
 from uncollapse.memory import keep_pages
 from uncollapse.training.collapse_monitor import collapse_monitor, remedies
@@ -107,7 +107,7 @@ class Loop:
         if prior is not None and prior.wants:
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 noise.seed_step(self.training.seed, START)
-                prior.start_from(data.train.batch(data.train.some(prior.wants)))
+                prior.start_from(data.train.batch(data.train.some(prior.wants)).x)
 
     def _make_update(self, parameters: Iterable[nn.Parameter], rate: float = 1.0) -> Update:
         self.updates.append(Update(parameters, self._optimizer, self.training, self.accelerator, rate))
@@ -184,13 +184,13 @@ class Loop:
         start, stop = (0, self.batch) if self.rows is None else (self.rows.start, self.rows.stop)
         return self.order[place * self.batch + start : place * self.batch + stop]
 
-    def _further(self) -> Tensor:
+    def _further(self) -> Batch:
         """A batch beside the step's own: rows drawn with replacement, a function of (seed, step) as all within a step."""
         train = self.data.train
         index = torch.randint(len(train), (self.batch,), device=train.device)
         return train.batch(index if self.rows is None else index[self.rows.start : self.rows.stop])
 
-    def _sample(self) -> Iterator[Tensor]:
+    def _sample(self) -> Iterator[Batch]:
         """Whole batches of training observations, drawn at random and always the same ones; each process has its share."""
         train = self.data.train
         start, stop = (0, self.batch) if self.rows is None else (self.rows.start, self.rows.stop)

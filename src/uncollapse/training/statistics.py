@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from uncollapse.data import Batch
 from uncollapse.distributions import OptimalSigma
 from uncollapse.distributions.ascending import Ascending
 from uncollapse.learning import Objective, Procedure
@@ -25,7 +26,7 @@ def has_statistics(module: nn.Module) -> bool:
 
 
 @contextmanager
-def settled(objective: Objective, batches: Iterable[Tensor], t: Tensor) -> Iterator[None]:
+def settled(objective: Objective, batches: Iterable[Batch], t: Tensor) -> Iterator[None]:
     r"""Within it, the running statistics are those of the weights as they stand, and afterwards what they were before.
 
     The average of the weights is a network that none of the training was, so neither the last statistics nor their average are
@@ -47,8 +48,8 @@ def settled(objective: Objective, batches: Iterable[Tensor], t: Tensor) -> Itera
     before, training = [buffer.clone() for buffer in buffers], objective.training
     objective.train()
     with torch.no_grad():
-        for x in batches:
-            objective.passes(x, t)
+        for batch in batches:
+            objective.passes(batch, t)
     objective.train(training)
     try:
         yield
@@ -63,7 +64,7 @@ def sigmas(module: nn.Module) -> list[OptimalSigma]:
 
 
 @contextmanager
-def measured(procedure: Procedure, batches: Callable[[], Iterable[Tensor]], t: Tensor) -> Iterator[None]:
+def measured(procedure: Procedure, batches: Callable[[], Iterable[Batch]], t: Tensor) -> Iterator[None]:
     r"""Within it, each `OptimalSigma` is that of the weights as they stand, over training data, and afterwards what it was.
 
     The model is in eval(), as where the value is used: no dropout, the statistics of batch normalisation as they are kept.
@@ -85,8 +86,8 @@ def measured(procedure: Procedure, batches: Callable[[], Iterable[Tensor]], t: T
         with torch.no_grad(), ExitStack() as measuring:
             for sigma in found:
                 measuring.enter_context(sigma.measured())
-            for x in batches():
-                procedure.measure(x, t)
+            for batch in batches():
+                procedure.measure(batch, t)
     procedure.objective.train(training)
     try:
         yield

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Size, Tensor
 
-from uncollapse.distributions import Posterior
+from uncollapse.data import Batch, as_batch
 from uncollapse.divergences import Critic, DensityRatio, Game, NonSaturating, Saturating, Things
 from uncollapse.learning import Logged, TwoPlayer
 from uncollapse.networks import Factory
@@ -54,22 +54,22 @@ class Adversarial(OfVAE, TwoPlayer):
             )
 
     @abstractmethod
-    def seen(self, x: Tensor, z: Tensor) -> Things:
-        """What of a pair x [B, *shape], z [B, L] the critic sees."""
+    def seen(self, batch: Tensor | Batch, z: Tensor) -> Things:
+        """What of pairs of x [B, *shape] and z [B, L] the critic sees."""
 
-    def posterior_draws(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
+    def posterior_draws(self, batch: Tensor | Batch, parameters: Tensor | None = None) -> Tensor:
         """One z of q(z|x) for each observation, [B, L]."""
-        posterior: Posterior = self.model.posterior
-        return (posterior(x) if parameters is None else posterior.at(parameters)).rsample()
+        model: VAE = self.model
+        return (model.infer(batch) if parameters is None else model.posterior.at(parameters)).rsample()
 
-    def pairs(self, x: Tensor) -> tuple[Things, Things]:
-        z = self.posterior_draws(x)
-        return self.seen(x, self.model.prior().sample(Size((len(x),)))), self.seen(x, z)
+    def pairs(self, batch: Tensor | Batch) -> tuple[Things, Things]:
+        z = self.posterior_draws(batch)
+        return self.seen(batch, self.model.prior_for(batch).sample(Size((as_batch(batch).n,)))), self.seen(batch, z)
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        z = self.posterior_draws(x, parameters)
-        log_likelihood = self.model.likelihood(z).log_prob(x)
-        logit = self.critic(*self.seen(x, z), t=t)
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        z = self.posterior_draws(batch, parameters)
+        log_likelihood = self.model.log_likelihood(z, batch)
+        logit = self.critic(*self.seen(batch, z), t=t)
         bound = log_likelihood - self.lam * self.game.generator(logit)
         estimate = -logit.detach()
         objective = log_likelihood + self.lam * logit.detach()
@@ -110,7 +110,7 @@ class AdversarialAutoencoder(Adversarial):
     def __init__(self, model: VAE, network: Factory, game: Game = NonSaturating(), lam: float = 1.0):
         super().__init__(model, network, game, [Size((model.prior.features,))], lam)
 
-    def seen(self, x: Tensor, z: Tensor) -> Things:
+    def seen(self, batch: Tensor | Batch, z: Tensor) -> Things:
         return (z,)
 
 
@@ -142,5 +142,5 @@ class AdversarialVariationalBayes(Adversarial):
     def __init__(self, model: VAE, network: Factory):
         super().__init__(model, network, DensityRatio(), [model.likelihood.shape, Size((model.prior.features,))])
 
-    def seen(self, x: Tensor, z: Tensor) -> Things:
-        return x, z
+    def seen(self, batch: Tensor | Batch, z: Tensor) -> Things:
+        return as_batch(batch).x, z

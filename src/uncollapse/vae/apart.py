@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from uncollapse.data import Batch
 from uncollapse.distributions.still import frozen
 from uncollapse.learning import Logged, MakeUpdate, Objective, Procedure
 from uncollapse.vae.model import VAE
@@ -40,7 +41,7 @@ class Apart(Procedure, ABC):
         self.of_theta: nn.Module = objective
 
     @abstractmethod
-    def step(self, x: Tensor, t: Tensor) -> Logged:
+    def step(self, batch: Batch, t: Tensor) -> Logged:
         """Learn from one batch, as `Procedure.step`."""
 
     def connect(self, wrap: Callable[[nn.Module], nn.Module], update: MakeUpdate) -> None:

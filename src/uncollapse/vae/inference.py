@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from uncollapse.data import Batch
 from uncollapse.distributions import Free
 from uncollapse.learning import Logged, Objective, Procedure
 
@@ -23,8 +24,8 @@ class MaximumLikelihood(Procedure):
         True
     """
 
-    def step(self, x: Tensor, t: Tensor) -> Logged:
-        log_likelihood, logged = self.forward(x, t)
+    def step(self, batch: Batch, t: Tensor) -> Logged:
+        log_likelihood, logged = self.forward(batch, t)
         self.ascend(log_likelihood)
         return {name: value.detach() for name, value in logged.items()}
 
@@ -48,8 +49,8 @@ class Amortized(Procedure):
         True
     """
 
-    def step(self, x: Tensor, t: Tensor) -> Logged:
-        bound, logged = self.forward(x, t)
+    def step(self, batch: Batch, t: Tensor) -> Logged:
+        bound, logged = self.forward(batch, t)
         self.ascend(bound)
         return {name: value.detach() for name, value in logged.items()}
 
@@ -95,8 +96,8 @@ class VariationalEM(Procedure):
                 "write --posterior Free --posterior.family Gaussian, or --procedure Amortized"
             )
 
-    def step(self, x: Tensor, t: Tensor) -> Logged:
-        lam = self.posterior.encode(x)
-        bound, logged = self.forward(x, t, lam)
+    def step(self, batch: Batch, t: Tensor) -> Logged:
+        lam = self.objective.model.encode_parameters(batch)
+        bound, logged = self.forward(batch, t, lam)
         self.ascend(bound)
         return {name: value.detach() for name, value in logged.items()}

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uncollapse.data import Batch
 from uncollapse.distributions.still import frozen
 from uncollapse.learning import Logged, Objective
 from uncollapse.processes import mean_over_processes
@@ -64,16 +65,16 @@ class Lagging(Apart):
     def looks(self) -> int | None:
         return self.look_every if self.aggressive else None
 
-    def step(self, x: Tensor, t: Tensor) -> Logged:
+    def step(self, batch: Batch, t: Tensor) -> Logged:
         taken = 0
         if self.aggressive:
             with frozen(self.theta):
                 taken = self._catch_up(t)
             with frozen(self.phi):
-                logged = self._ascend(self.of_theta, x, t)[1]
+                logged = self._ascend(self.of_theta, batch, t)[1]
         else:
-            logged = self._ascend(self.forward, x, t)[1]
-        return {**logged, "encoder_steps": x.new_full((1,), taken)}
+            logged = self._ascend(self.forward, batch, t)[1]
+        return {**logged, "encoder_steps": batch.x.new_full((1,), taken)}
 
     def _catch_up(self, t: Tensor) -> int:
         """The inner loop; returns how many steps the encoder took."""
@@ -86,9 +87,9 @@ class Lagging(Apart):
             before = now
         return self.limit // self.window * self.window
 
-    def _ascend(self, forward: nn.Module, x: Tensor, t: Tensor) -> tuple[Tensor, Logged]:
+    def _ascend(self, forward: nn.Module, batch: Batch, t: Tensor) -> tuple[Tensor, Logged]:
         """One step up the objective of a batch; returns the bound [B] before it and what to log, detached."""
-        bound, logged = forward(x, t)
+        bound, logged = forward(batch, t)
         self.ascend(bound)
         return bound.detach(), {name: value.detach() for name, value in logged.items()}
 

@@ -3,6 +3,7 @@
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
+from uncollapse.data import Batch
 from uncollapse.divergences import InverseMultiquadric, Kernel, kl_units
 from uncollapse.divergences.mmd import mmd
 from uncollapse.learning import Logged
@@ -80,17 +81,17 @@ class InfoVAE(Bound):
             )
         self.alpha, self.lam, self.kernel, self.unbiased = alpha, lam, kernel, unbiased
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
-        q = self.posterior(x, parameters)
-        p = model.prior()
+        q = self.infer(batch, parameters)
+        p = model.prior_for(batch)
         units = kl_units(q, p)
         if units is None:
             z, log_q, log_p = self.scored_draws(q, p)
             kl = self.over_draws(log_q - log_p)
         else:
             z, kl = self.draws(q), units.sum(-1)
-        log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
+        log_likelihood = self.over_draws(model.log_likelihood(z, batch))
         bound = log_likelihood - (1 - self.alpha) * kl
         logged = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
         weight = self.alpha + self.lam - 1

@@ -7,6 +7,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, Posterior, Prior, draw_scored
 
 
@@ -87,22 +88,23 @@ class VAE(LatentVariableModel):
         event = Size(shape)
         return cls(prior(features), likelihood(features, event), posterior(features, event))
 
-    def terms(self, x: Tensor, k: int = 1, q: Distribution | None = None) -> Terms:
-        """Draw k latents for each observation and score them: x [B, *shape].
+    def terms(self, batch: Tensor | Batch, k: int = 1, q: Distribution | None = None) -> Terms:
+        """Draw k latents for each observation and score them.
 
         Args:
-            x: Observations.
+            batch: Observations [B, *shape].
             k: Draws K.
             q: Where they come from: by default the posterior; or another member of its family, or the prior.
         """
-        q = self.posterior(x) if q is None else q
-        z, log_q, log_p = draw_scored(q, self.prior(), Size((k,)) if q.batch_shape else Size((k, len(x))))
-        return Terms(self.likelihood(z).log_prob(x), log_p, log_q, z)
+        q = self.infer(batch) if q is None else q
+        shape = Size((k,)) if q.batch_shape else Size((k, as_batch(batch).n))
+        z, log_q, log_p = draw_scored(q, self.prior_for(batch), shape)
+        return Terms(self.log_likelihood(z, batch), log_p, log_q, z)
 
-    def fit_aggregate(self, x: Tensor, components: int = 10) -> None:
+    def fit_aggregate(self, batch: Tensor | Batch, components: int = 10) -> None:
         """Fit a Gaussian mixture to draws of the aggregated posterior, kept and saved with the model."""
         with torch.no_grad():
-            self.aggregate = Mixture.fitted(self.posterior(x).sample(), components)
+            self.aggregate = Mixture.fitted(self.infer(batch).sample(), components)
 
     def load_weights(self, weights: dict[str, Tensor], where: str) -> None:
         """Take over weights by name; refuse those of another model."""

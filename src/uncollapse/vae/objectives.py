@@ -7,8 +7,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from uncollapse.data import Data
-from uncollapse.distributions import BatchNormalized, Density, Posterior, VampPrior, block_terms, draw_scored
+from uncollapse.data import Batch, Data, as_batch
+from uncollapse.distributions import BatchNormalized, Density, VampPrior, block_terms, draw_scored
 from uncollapse.distributions.draws import Scored, score, start
 from uncollapse.divergences import kl_units
 from uncollapse.learning import Logged, Objective
@@ -29,8 +29,8 @@ class LogLikelihood(Objective):
 
     selects: ClassVar[str] = "log_likelihood"
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        log_likelihood = self.model().log_prob(x)
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        log_likelihood = self.model().log_prob(as_batch(batch).x)
         return log_likelihood, {"log_likelihood": log_likelihood}
 
 
@@ -42,7 +42,7 @@ class OfVAE(Objective):
     def meet(self, data: Data, batch: int) -> None:
         for part in self.model.modules():
             if isinstance(part, VampPrior):
-                part.check(data.train.batch(data.train.some(min(1000, len(data.train)))))
+                part.check(data.train.batch(data.train.some(min(1000, len(data.train)))).x)
             if isinstance(part, BatchNormalized) and batch < 2:
                 raise ValueError("BatchNormalized normalises over a batch, came one observation; write --batch 2 or more")
 
@@ -70,10 +70,10 @@ class Bound(OfVAE):
             )
         self.k = k
 
-    def posterior(self, x: Tensor, parameters: Tensor | None) -> Distribution:
+    def infer(self, batch: Tensor | Batch, parameters: Tensor | None) -> Distribution:
         """q(z|x), or the member of its family with these parameters."""
-        posterior: Posterior = self.model.posterior
-        return posterior(x) if parameters is None else posterior.at(parameters)
+        model: VAE = self.model
+        return model.infer(batch) if parameters is None else model.posterior.at(parameters)
 
     def draws(self, q: Distribution) -> Tensor:
         """K draws [K, B, L], or the one draw [B, L]: no layer has to carry a dimension of size 1."""
@@ -125,10 +125,10 @@ class ELBO(Bound):
             raise ValueError(f"expected finite free_bits of at least 0 nats, came {free_bits}; write 0 for none")
         self.beta, self.free_bits = nonnegative("beta", beta, "write 1 for the ELBO, 0 for no divergence"), free_bits
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
-        q = self.posterior(x, parameters)
-        p = model.prior()
+        q = self.infer(batch, parameters)
+        p = model.prior_for(batch)
         units = kl_units(q, p)
         if units is None:
             z, log_q, log_p = self.scored_draws(q, p)
@@ -136,7 +136,7 @@ class ELBO(Bound):
             units = self.over_draws((log_q - log_p).unsqueeze(-1) if blocks is None else blocks)
         else:
             z = self.draws(q)
-        log_likelihood = self.over_draws(model.likelihood(z).log_prob(x))
+        log_likelihood = self.over_draws(model.log_likelihood(z, batch))
         kl = units.sum(-1)
         bound = log_likelihood - self.beta(t) * (self.floored(units) if self.free_bits else kl)
         return bound, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
@@ -165,17 +165,17 @@ class EntropyELBO(Bound):
         ['elbo', 'entropy', 'log_joint']
     """
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         model = self.model
-        q = self.posterior(x, parameters)
-        p = model.prior()
+        q = self.infer(batch, parameters)
+        p = model.prior_for(batch)
         try:
             entropy, z = q.entropy(), self.draws(q)
             log_p = p.log_prob(z)
         except NotImplementedError:
             z, log_q, log_p = self.scored_draws(q, p)
             entropy = -self.over_draws(log_q)
-        log_joint = self.over_draws(model.likelihood(z).log_prob(x) + log_p)
+        log_joint = self.over_draws(model.log_likelihood(z, batch) + log_p)
         elbo = log_joint + entropy
         return elbo, {"elbo": elbo, "log_joint": log_joint, "entropy": entropy}
 
@@ -206,8 +206,8 @@ class JointELBO(Bound):
         super().__init__(model, k)
         self.data_entropy = data_entropy
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        terms = self.model.terms(x, self.k, self.posterior(x, parameters))
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        terms = self.model.terms(batch, self.k, self.infer(batch, parameters))
         elbo = terms.log_w.mean(0)
         kl = (terms.log_posterior - terms.log_prior).mean(0)
         logged = {"elbo": elbo, "log_likelihood": terms.log_likelihood.mean(0), "kl": kl}
@@ -251,27 +251,27 @@ class IWAE(Bound):
             )
         self.doubly_reparameterized = doubly_reparameterized
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         if self.doubly_reparameterized:
-            terms, surrogate = self._doubly_reparameterized(x, parameters)
+            terms, surrogate = self._doubly_reparameterized(batch, parameters)
         else:
-            terms, surrogate = self.model.terms(x, self.k, self.posterior(x, parameters)), None
+            terms, surrogate = self.model.terms(batch, self.k, self.infer(batch, parameters)), None
         bound = terms.log_w.logsumexp(0) - math.log(self.k)
         kl = (terms.log_posterior - terms.log_prior).mean(0)
         logged = {"iwae": bound, "elbo": terms.log_w.mean(0), "log_likelihood": terms.log_likelihood.mean(0), "kl": kl}
         return bound if surrogate is None else surrogate - surrogate.detach() + bound.detach(), logged
 
-    def _doubly_reparameterized(self, x: Tensor, parameters: Tensor | None) -> tuple[Terms, Tensor]:
+    def _doubly_reparameterized(self, batch: Tensor | Batch, parameters: Tensor | None) -> tuple[Terms, Tensor]:
         """The terms, and a surrogate [B] whose gradient is Tucker et al.'s for the encoder and the usual one for the model.
 
         The density of q is taken at stopped parameters; a hook on the draws turns the weights of the path through them from
         w̃ to w̃².
         """
         posterior = self.model.posterior
-        parameters = posterior.encode(x) if parameters is None else parameters
+        parameters = self.model.encode_parameters(batch) if parameters is None else parameters
         drawn = start(posterior.at(parameters), Size((self.k,)))
-        z, log_q, log_p = score(posterior.at(parameters.detach()), self.model.prior(), drawn)
-        terms = Terms(self.model.likelihood(z).log_prob(x), log_p, log_q, z)
+        z, log_q, log_p = score(posterior.at(parameters.detach()), self.model.prior_for(batch), drawn)
+        terms = Terms(self.model.log_likelihood(z, batch), log_p, log_q, z)
         weights = terms.log_w.detach().softmax(0)
         if drawn.requires_grad:
             drawn.register_hook(lambda gradient: weights.unsqueeze(-1) * gradient)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from uncollapse.data import Batch
 from uncollapse.learning import Logged
 from uncollapse.processes import gathered
 from uncollapse.schedules import Schedule, nonnegative
@@ -60,8 +61,8 @@ class Capacity(ELBO):
         self.gamma, self.capacity = nonnegative("gamma", gamma, rule), nonnegative("capacity", capacity, rule)
         self.of_mean = of_mean
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        _, logged = super().forward(x, t, parameters)
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        _, logged = super().forward(batch, t, parameters)
         excess = logged["kl"] - self.capacity(t)
         distance = gathered(excess.detach()).mean().sign() * excess if self.of_mean else excess.abs()
         return logged["log_likelihood"] - self.gamma(t) * distance, logged

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from torch import Size, Tensor
 
+from uncollapse.data import Batch
 from uncollapse.distributions import Density, VampPrior
 from uncollapse.distributions.draws import score, start
 from uncollapse.distributions.still import frozen
@@ -68,12 +69,12 @@ class ReweightedEM(Bound):
         mixes = any(isinstance(part, VampPrior) for part in self.model.prior.modules())
         return frozen(self.model.posterior.parameters()) if mixes else nullcontext()
 
-    def forward(self, x: Tensor, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        model, q = self.model, self.posterior(x, parameters)
+    def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
+        model, q = self.model, self.infer(batch, parameters)
         with self.encoder_frozen():
-            p = model.prior()
+            p = model.prior_for(batch)
         z, log_q, log_prior = score(q, p, start(q, Size((self.k,))).detach())
-        log_likelihood = model.likelihood(z).log_prob(x)
+        log_likelihood = model.log_likelihood(z, batch)
         log_joint = log_likelihood + log_prior
         log_w = (log_joint - log_q).detach()
         iwae = log_w.logsumexp(0) - math.log(self.k)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from uncollapse.data import Batch
 from uncollapse.distributions import HMC
 from uncollapse.distributions.still import evaluating, frozen
 from uncollapse.learning import Logged, MakeUpdate, Objective
@@ -21,8 +22,8 @@ class LogJoint(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        return self.model.log_joint(x, z)
+    def forward(self, batch: Batch, z: Tensor) -> Tensor:
+        return self.model.log_joint(batch, z)
 
 
 class MonteCarloEM(Apart):
@@ -75,32 +76,32 @@ class MonteCarloEM(Apart):
         super().connect(wrap, update)
         self.sampler.to(self.phi[0].device)
 
-    def step(self, x: Tensor, t: Tensor) -> Logged:
-        z, acceptance = self.settled(x)
+    def step(self, batch: Batch, t: Tensor) -> Logged:
+        z, acceptance = self.settled(batch)
         with frozen(self.theta), evaluating(self.objective.model.likelihood):  # what the decoder keeps is of the chains' ends
-            bound, logged = self.of_phi(x, t)
+            bound, logged = self.of_phi(batch, t)
         with frozen(self.phi):
-            log_joint = self.of_theta(x, z)
+            log_joint = self.of_theta(batch, z)
         self.ascend(bound + log_joint)
         values = {name: value.detach() for name, value in logged.items()}
         step_size = self.sampler.step_size.expand(1)
         return {**values, "settled_log_joint": log_joint.detach(), "acceptance": acceptance, "step_size": step_size}
 
-    def settled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def settled(self, batch: Tensor | Batch) -> tuple[Tensor, Tensor]:
         """Where a chain of each observation ends, [B, L], and its mean acceptance probability [B]."""
         model = self.objective.model
         with evaluating(model), frozen(self.objective.parameters()):
             with torch.no_grad():
-                start = model.posterior(x).sample()
+                start = model.infer(batch).sample()
             if not self.transitions:
                 return start, start.new_ones(len(start))
-            return self.sampler(lambda z: model.log_joint(x, z), start, self.transitions)
+            return self.sampler(lambda z: model.log_joint(batch, z), start, self.transitions)
 
-    def measure(self, x: Tensor, t: Tensor) -> None:
+    def measure(self, batch: Batch, t: Tensor) -> None:
         """At the chains' ends, which the decoder learns from; the sampler stays as it is."""
         with evaluating(self.sampler):
-            z, _ = self.settled(x)
-        self.objective.model.log_joint(x, z)
+            z, _ = self.settled(batch)
+        self.objective.model.log_joint(batch, z)
 
     def complaint(self, values: dict[str, float]) -> str | None:
         self.refused = self.refused + 1 if values.get("acceptance", 1.0) < 1e-3 else 0
