@@ -53,4 +53,4 @@ def test_rows_have_the_type_and_the_noise_of_their_splits():
 
 def test_an_index_past_the_end_is_an_error():
     with pytest.raises(IndexError):
-        from_arrays(np.arange(9.0)).split("all").batch(torch.tensor([9])).x
+        from_arrays(np.arange(9.0)).split("all").batch(torch.tensor([9]))

@@ -36,7 +36,7 @@ def test_move_scales_once_and_keeps_labels():
 def test_index_past_the_end_is_an_error(mapped):
     for source in (Source(mapped), Source(torch.zeros(50, 3))):
         with pytest.raises(IndexError):
-            source.batch(torch.tensor([50])).x
+            source.batch(torch.tensor([50]))
 
 
 def test_empty_index_gives_an_empty_batch(mapped):

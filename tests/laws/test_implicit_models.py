@@ -60,7 +60,7 @@ def test_the_entropy_has_the_gradient_of_the_closed_form() -> None:
     entropy = Entropy(lam=1.0, sampler=partial(HMC, leapfrogs=5, step_size=0.3), burn_in=15).double().eval()
     found: list[list[Tensor]] = [[], []]
     for _ in range(50):
-        drawn = model.draws(400, weight)
+        drawn = model.draws(weight.new_zeros(400, 1))
         gain, told = entropy(model, drawn.x, drawn.z)
         assert torch.equal(gain, torch.zeros_like(gain)) and 0.5 < told["acceptance"].mean() <= 1
         for values, gradient in zip(found, torch.autograd.grad(gain.mean(), [weight, log_sigma]), strict=True):
@@ -76,7 +76,7 @@ def test_a_chain_that_stays_pays_the_generator_nothing() -> None:
     model = linear_model().double()
     parameters = [model.likelihood.network.layers[0].weight, model.likelihood.sigma.log_sigma]
     entropy = Entropy(lam=1.0, sampler=partial(HMC, step_size=1e-9)).double().eval()
-    drawn = model.draws(20_000, parameters[0])
+    drawn = model.draws(parameters[0].new_zeros(20_000, 1))
     score, _, _ = entropy._score(model, drawn.x.detach(), drawn.z)
     assert_mean(-(score.unsqueeze(-1) * drawn.z.unsqueeze(1)).flatten(1), torch.zeros(2, dtype=torch.float64))
     assert_mean(-(score * (drawn.x - model.decode(drawn.z))).sum(1).detach(), torch.tensor(2.0, dtype=torch.float64))
@@ -97,7 +97,7 @@ def test_chains_run_as_long_as_they_are_asked_to(burn_in: int, draws: int) -> No
             starts.append(z)
             return z + 1, torch.ones(len(z))
 
-    drawn = model.draws(3, torch.zeros(()))
+    drawn = model.draws(torch.zeros(3, 1))
     _, told = Entropy(sampler=Counting, burn_in=burn_in, draws=draws)(model, drawn.x, drawn.z)
     assert taken == [burn_in + 1] + [1] * (draws - 1)
     assert model.training and model.likelihood.network.training
@@ -109,7 +109,7 @@ def test_chains_run_as_long_as_they_are_asked_to(burn_in: int, draws: int) -> No
 def test_batch_statistics_are_not_moved_by_chains() -> None:
     """The entropy's look at the generator leaves running means and variances as they were."""
     model = ImplicitModel(Normal(2), likelihoods.Gaussian(2, (3,), BatchNormMLP))
-    drawn = model.draws(8, torch.zeros(()))
+    drawn = model.draws(torch.zeros(8, 1))
     before = {name: value.clone() for name, value in model.named_buffers()}
     assert any("running" in name for name in before)
     Entropy()(model, drawn.x, drawn.z)
@@ -348,7 +348,7 @@ def test_a_prior_is_not_paid_for_latents_that_are_easy_to_read(name: str) -> Non
     """What is read off draws moves the prior through the draws alone: with draws held fixed, z has no gradient."""
     torch.manual_seed(0)
     kind, model = {"VEEGAN": VEEGAN, "InfoGAN": InfoGAN}[name], implicit_model(name)
-    drawn = model.draws(6, torch.zeros(()))
+    drawn = model.draws(torch.zeros(6, 1))
     z, x = drawn.z.detach().requires_grad_(), drawn.x.detach().requires_grad_()
     gain, _ = kind(model, critic).gain(Drawn(x, z))
     along_x, along_z = torch.autograd.grad(gain.sum(), [x, z], allow_unused=True)
@@ -364,7 +364,7 @@ def test_veegan_s_reconstructor_learns_by_reconstruction_alone() -> None:
     torch.manual_seed(1)
     found = torch.autograd.grad(objective(x, t)[0].sum(), phi)
     torch.manual_seed(1)
-    drawn = model.draws(6, x)
+    drawn = model.draws(x[:6])
     expected = torch.autograd.grad(0.7 * model.posterior(drawn.x).log_prob(drawn.z).sum(), phi)
     for a, b in zip(found, expected, strict=True):
         assert_equal(a, b, 1e-6)
@@ -399,7 +399,7 @@ def test_infogan_reads_the_code_alone() -> None:
     """With a code of one latent the information is the log density of that unit, up to its constant."""
     torch.manual_seed(0)
     model = implicit_model("InfoGAN")
-    objective, drawn = InfoGAN(model, critic, code=1), model.draws(6, torch.zeros(()))
+    objective, drawn = InfoGAN(model, critic, code=1), model.draws(torch.zeros(6, 1))
     q = model.posterior(drawn.x)
     unit = torch.distributions.Normal(q.loc[:, 0], q.scale[:, 0]).log_prob(drawn.z[:, 0]) + 0.5 * math.log(2 * math.pi)
     assert_equal(objective.gain(drawn)[1]["information"], unit, 1e-5)

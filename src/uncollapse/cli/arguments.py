@@ -296,6 +296,11 @@ def _sample(parser: ArgumentParser) -> None:
         default="prior",
         help="draw latents from the prior, or from the mixture fitted to the aggregated posterior",
     )
+    parser.add_argument(
+        "--condition",
+        metavar="C",
+        help="of a conditional model: a class, or all, for --n of each; default: the training data's",
+    )
     parser.add_argument("--mean", action="store_true", help="the mean of p(x|z) in place of a draw, for pictures without noise")
     parser.add_argument("--seed", type=seed, default=0, help="default: %(default)s")
     _out(parser, ".png, .npz, .npy or .txt (sentences are written as words)")

@@ -107,7 +107,7 @@ def report(out: Path, model: LatentVariableModel) -> Path:
     like = model.like
     index = source.some(2000)
     labels = None if source.labels is None else source.labels[index]
-    return write_report(out, model, source.to(like.device, like.dtype).batch(index).x, labels)
+    return write_report(out, model, source.to(like.device, like.dtype).batch(index), labels)
 
 
 def _with_seeds(options: Namespace) -> int:

@@ -80,10 +80,34 @@ def sample(options: Namespace) -> None:
     aggregate = getattr(model, "aggregate", None)
     if options.source == "mixture" and aggregate is None:
         raise ValueError(f"{options.run} has no mixture fitted to its aggregated posterior; write --source prior")
-    check_room(4 * options.n * width(model), f"--n {options.n}")
+    conditions, columns = _conditions(options, model)
+    n = options.n if conditions is None else len(conditions)
+    check_room(4 * n * width(model), f"--n {options.n}")
     noise.seed_step(options.seed, 0)
     source = aggregate() if options.source == "mixture" and aggregate is not None else None
-    _save(options, model.sample(options.n, source, options.mean))
+    if conditions is None and model.condition_examples is not None:
+        print(f"conditions: drawn from {len(model.condition_examples)} of the training data's; --condition C states one")
+    _save(options, model.sample(n, source, options.mean, conditions), columns)
+
+
+def _conditions(options: Namespace, model: LatentVariableModel) -> tuple[torch.Tensor | None, int | None]:
+    """The condition of each draw that --condition states, None where it is not given, and how many stand in a row.
+
+    Raises:
+        ValueError: If the model takes none, or another kind.
+    """
+    if options.condition is None:
+        return None, None
+    if model.condition is None:
+        raise ValueError(f"{options.run} was trained without a condition; leave --condition out")
+    classes = model.condition.space.size
+    if model.condition.space.kind != "label" or classes is None:
+        raise ValueError(f"--condition states a class, {options.run} is conditioned on {model.condition.space}; leave it out")
+    if options.condition == "all":
+        return torch.arange(classes).repeat_interleave(options.n), options.n
+    if not options.condition.isdecimal() or int(options.condition) >= classes:
+        raise ValueError(f"expected a class from 0 to {classes - 1}, or all, as --condition, got {options.condition}")
+    return torch.full((options.n,), int(options.condition)), None
 
 
 def encode(options: Namespace) -> None:

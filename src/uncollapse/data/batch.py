@@ -1,6 +1,6 @@
 """What a step, an objective and an evaluation are handed: observations, and what is known beside them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ class Batch(NamedTuple):
         condition: What the model is conditioned on, [B] labels or [B, *shape of the condition]; None: nothing.
         mask: True where a value was observed, like x; None: all of them. Padding is never masked.
         index: Row numbers [B] in the split; None where they are unknown.
+        features: The condition's features [B, C], once a model has encoded it.
 
     Example:
         >>> batch = Batch(torch.zeros(3, 2), condition=torch.tensor([0, 1, 1]))
@@ -28,6 +29,7 @@ class Batch(NamedTuple):
     condition: Tensor | None = None
     mask: Tensor | None = None
     index: Tensor | None = None  # type: ignore[assignment]
+    features: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -49,6 +51,17 @@ class Batch(NamedTuple):
     def on(self, device: torch.device | str) -> "Batch":
         """The batch on a device."""
         return self.map(lambda value: value.to(device))
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one.
+
+    Example:
+        >>> joined([Batch(torch.zeros(2)), Batch(torch.ones(1))]).x
+        tensor([0., 0., 1.])
+    """
+    columns = zip(*batches, strict=True)
+    return Batch(*(None if parts[0] is None else torch.cat(parts) for parts in columns))  # type: ignore[arg-type]
 
 
 def as_batch(x: Tensor | Batch) -> Batch:

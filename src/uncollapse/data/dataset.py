@@ -10,6 +10,7 @@ from torch import Size
 
 from uncollapse.data.joined import joined
 from uncollapse.data.source import Source
+from uncollapse.data.space import Space
 
 SPLITS = ("train", "valid", "test")
 
@@ -32,6 +33,7 @@ class Data:
         order: Where splits were drawn, how to put all rows back into the order that they came in: for each, its number among
             the rows of train, valid and test, one split after another. None: that is their order.
         words: Of sentences, the word of each token, the end and the unknown word first; None for other data.
+        condition_space: The space of what a model is conditioned on, one for each observation; None: nothing.
         modes: Of data whose modes are known, `Modes` or what tells them as it does; None for other data.
 
     Example:
@@ -50,12 +52,20 @@ class Data:
     own: tuple[str, ...] = SPLITS
     order: np.ndarray | None = field(default=None, repr=False, compare=False)
     words: tuple[str, ...] | None = None
+    condition_space: Space | None = None
     modes: Any = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> Size:
         """Shape of one observation."""
         return self.train.shape
+
+    @property
+    def space(self) -> Space:
+        """The space of the observations."""
+        if self.words is not None:
+            return Space(self.shape, "tokens", len(self.words))
+        return Space(self.shape) if self.levels is None else Space(self.shape, "grid", self.levels)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Data":
         """All three splits, and the modes, on a device, in one floating type."""

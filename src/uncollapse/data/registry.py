@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from uncollapse.data import files, folders, images, sequences, stacked, stochastic, tables, text, toys
+from uncollapse.data.condition import conditioned_on_labels
 from uncollapse.data.dataset import Data
 from uncollapse.data.file_checks import user_path
 
@@ -54,6 +55,7 @@ def load(
     seed: int = 0,
     length: int | None = None,
     words: int | None = None,
+    condition: Literal["labels"] | None = None,
 ) -> Data:
     """Load a data set.
 
@@ -66,6 +68,7 @@ def load(
         seed: Of toy densities, of static binarisation, and of the splits of the user's own files.
         length: Of sentences, how many words there is room for; a longer one is refused. None: as many as the longest has.
         words: Of sentences, how many words the vocabulary holds, the most frequent ones; any other is unknown. None: all.
+        condition: What a model is conditioned on: "labels", those of the observations; None: nothing.
 
     Raises:
         FileNotFoundError: If a file is missing, or cannot be downloaded.
@@ -84,6 +87,10 @@ def load(
         data = text.of_length(data, length)
     if words is not None:
         data = text.of_words(data, words)
+    if condition is not None:
+        if condition != "labels":
+            raise ValueError(f"expected condition to be labels, or none, got {condition!r}")
+        data = conditioned_on_labels(data)
     if binarize != "none":
         return stochastic.binarized(data, binarize, seed)
     return stochastic.dequantized(data) if dequantize else data

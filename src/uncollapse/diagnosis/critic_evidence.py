@@ -98,7 +98,7 @@ def game_evidence(objective: GAN, x: Tensor, drawn: Drawn | None = None, train: 
     if not n:
         return None
     with evaluating(objective):
-        drawn = objective.model.draws(n, x[:n]) if drawn is None else Drawn(*(part[:n] for part in drawn))
+        drawn = objective.model.draws(x[:n]) if drawn is None else Drawn(*(part[:n] for part in drawn))
         seen = objective.reals(train[:n]) if train is not None and len(train) >= n else None
         return critic_evidence(objective.critic, objective.game, objective.reals(x[:n]), objective.fakes(drawn), seen)
 

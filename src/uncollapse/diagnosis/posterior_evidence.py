@@ -119,6 +119,11 @@ def measure(model: VAE, batch: Batch, train: Tensor | Reference | None, active: 
     )
 
 
+def _of_prior(p: Distribution, n: int) -> Tensor:
+    """n draws of the prior [n, L], one for each observation where it depends on their condition."""
+    return p.sample() if p.batch_shape else p.sample(Size((n,)))
+
+
 def named(name: str, found: Estimate) -> dict[str, Any]:
     """A mean and its standard error by their names in a summary."""
     return {name: found.mean, f"{name}_standard_error": found.standard_error}
@@ -155,7 +160,7 @@ def prior_variance(p: Distribution) -> Tensor:
     """The variance of each unit under the prior [L]: stated, or of draws."""
     try:
         stated: Tensor = p.variance
-        return stated
+        return stated.mean(0) + p.mean.var(0) if p.batch_shape else stated
     except NotImplementedError:
         return p.sample(Size((PRIOR_DRAWS,))).var(0)
 
@@ -178,7 +183,7 @@ def _scored(model: VAE, q: Distribution, p: Distribution, batch: Batch, matched:
 
 def _not_finite(model: VAE, p: Distribution, batch: Batch, own: Scored) -> str:
     """Which numbers are not finite, and of how many observations; the decoder is probed at draws of the prior as well."""
-    probe = log_likelihood(model, p.sample(Size((min(PROBED, batch.n),))), batch.rows(slice(PROBED)))
+    probe = log_likelihood(model, _of_prior(p, batch.n)[:PROBED], batch.rows(slice(PROBED)))
     numbers = {
         "the codes": own.z.sum(-1),
         "log q(z|x)": own.log_posterior,

@@ -3,6 +3,7 @@
 from uncollapse.distributions import flows, likelihoods, posteriors, priors
 from uncollapse.distributions.chain import Chain, ChainPosterior, ChainPrior, block_terms
 from uncollapse.distributions.conditional import Density, Likelihood, Posterior, Prior
+from uncollapse.distributions.conditional_normal import ConditionalNormal
 from uncollapse.distributions.draws import draw, draw_scored
 from uncollapse.distributions.fields import bits_per_dim, bits_per_token, perplexity
 from uncollapse.distributions.floored_posteriors import BatchNormalized, Committed
@@ -32,6 +33,7 @@ __all__ = [
     "ChainPosterior",
     "ChainPrior",
     "Committed",
+    "ConditionalNormal",
     "CouplingPrior",
     "Density",
     "DiscretizedLogistic",

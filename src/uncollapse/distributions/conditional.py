@@ -34,6 +34,8 @@ class Prior(Part, Conditional):
     given: ClassVar[tuple[str, ...]] = ("features",)
     density: ClassVar[Density] = Density.EXACT
     support: Constraint = constraints.real
+    conditional: ClassVar[bool] = False  # whether it is p(z|c): forward takes the condition's features [B, C]
+    takes_condition: ClassVar[bool] = True  # whether a model that holds it may be conditioned
     wants: int = 0  # observations that it begins at: a training hands as many to `start_from`
 
     def __init__(self, features: int):
@@ -44,6 +46,9 @@ class Prior(Part, Conditional):
 
     def attach(self, likelihood: "Likelihood", posterior: "Posterior") -> None:
         """Called by the model that holds this prior, with the parts beside it; for a prior that is made of them."""
+
+    def condition_on(self, features: int) -> None:
+        """Called by a conditional model that holds this prior, with the number of its condition's features."""
 
     def start_from(self, x: Tensor) -> None:
         """Begin at observations x [N, *shape]."""

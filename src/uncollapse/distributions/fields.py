@@ -1,7 +1,7 @@
 """torch Distributions over data of any shape: what the likelihoods return."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,13 @@ from uncollapse.distributions.sigmas import Sigma
 
 
 class Field(Unvalidated):
-    """Independent variables over an event of any shape; `parameter` [..., *event] fixes batch shape and precision."""
+    """Independent variables over an event of any shape; `parameter` [..., *event] fixes batch shape and precision.
+
+    Attributes:
+        factorised: Whether the density of some of the variables is known: that of each, for itself.
+    """
+
+    factorised: ClassVar[bool] = False
 
     def __init__(self, parameter: Tensor, event: Size):
         super().__init__(parameter.shape[: parameter.dim() - len(event)], Size(event))
@@ -23,6 +29,24 @@ class Field(Unvalidated):
         """Sum over the event: [..., *event] to [...]."""
         return terms.flatten(-len(self.event_shape)).sum(-1)
 
+    def each_log_prob(self, value: Tensor) -> Tensor:
+        """The log density of each variable: values [..., *event] to [..., *event]."""
+        raise NotImplementedError(f"{type(self).__name__} has no density of single variables")
+
+    def observed_log_prob(self, value: Tensor, mask: Tensor) -> Tensor:
+        """The log density of the observed variables alone, the others integrated out: [..., *event] to [...].
+
+        Args:
+            value: Values, any finite number where one is missing.
+            mask: True where a variable was observed.
+
+        Example:
+            >>> p = BernoulliField(torch.zeros(3), Size((3,)))
+            >>> round(p.observed_log_prob(torch.ones(3), torch.tensor([True, False, True])).item(), 4)
+            -1.3863
+        """
+        return self.total(torch.where(mask, self.each_log_prob(value), 0.0))
+
     def rows(self, shape: Size) -> int:
         """Which dimension of an extended shape runs over the batch."""
         return -1 - len(self.event_shape) if len(shape) > len(self.event_shape) else 0
@@ -30,6 +54,8 @@ class Field(Unvalidated):
 
 class BernoulliField(Field):
     """Bernoulli variables by their logits [..., *event]; values 0 or 1."""
+
+    factorised: ClassVar[bool] = True
 
     def __init__(self, logits: Tensor, event: Size):
         self.logits = wide(logits)
@@ -61,6 +87,10 @@ class BernoulliField(Field):
             logits, x = torch.broadcast_tensors(logits, x)
         return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
+    def each_log_prob(self, value: Tensor) -> Tensor:
+        logits, x = torch.broadcast_tensors(self.logits, value.to(self.logits.dtype))
+        return -F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+
     def entropy(self) -> Tensor:
         return self.total(F.softplus(self.logits) - self.mean * self.logits)
 
@@ -81,6 +111,7 @@ class NormalField(Field):
     """Gaussian variables by their means [..., *event] and a `Sigma`, which may look at the values that are scored."""
 
     has_rsample = True
+    factorised: ClassVar[bool] = True
 
     def __init__(self, mean: Tensor, sigma: Sigma, event: Size):
         self.loc, self.sigma = wide(mean), sigma
@@ -112,12 +143,23 @@ class NormalField(Field):
             log_p = self.total(-0.5 * squares * torch.exp(-2 * log_sigma) - log_sigma)
         return log_p - 0.5 * dimensions * LOG_2PI
 
+    def each_log_prob(self, value: Tensor) -> Tensor:
+        if self.sigma.looks:
+            raise ValueError(
+                f"{type(self.sigma).__name__} is estimated from whole observations, got some with missing values; use "
+                "--likelihood.sigma LearnedSigma"
+            )
+        log_sigma = self.sigma(self.loc)
+        return -0.5 * (value.to(self.loc.dtype) - self.loc).square() * torch.exp(-2 * log_sigma) - log_sigma - 0.5 * LOG_2PI
+
 
 class LogisticField(Field):
     """Logistic variables rounded to the grid k / (levels - 1), by location and log scale [..., *event].
 
     The tails beyond 0 and 1 belong to the outermost levels, so the masses of all levels sum to one.
     """
+
+    factorised: ClassVar[bool] = True
 
     def __init__(self, loc: Tensor, log_scale: Tensor, levels: int, event: Size):
         self.loc, self.log_scale, self.levels = wide(loc), wide(log_scale), levels
@@ -138,18 +180,23 @@ class LogisticField(Field):
         x = (self.loc + self.log_scale.exp() * torch.logit(u)).clamp(0, 1)
         return (x * (self.levels - 1)).round() / (self.levels - 1)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def each_log_prob(self, value: Tensor) -> Tensor:
         half, precision = 0.5 / (self.levels - 1), torch.exp(-self.log_scale)
         above, below = (value + half - self.loc) * precision, (value - half - self.loc) * precision
         # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), without cancellation
         width = torch.log(-torch.expm1(-2 * half * precision))
         first, last = value < half, value > 1 - half
         mass = torch.where(last, 0.0, F.logsigmoid(above)) + torch.where(first, 0.0, F.logsigmoid(-below))
-        return self.total(mass + torch.where(first | last, 0.0, width))
+        return mass + torch.where(first | last, 0.0, width)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.total(self.each_log_prob(value))
 
 
 class LevelsField(Field):
     """Categorical variables over the grid k / (levels - 1), by logits [..., levels, *event]."""
+
+    factorised: ClassVar[bool] = True
 
     def __init__(self, logits: Tensor, event: Size):
         self.axis = logits.dim() - len(event) - 1
@@ -170,11 +217,14 @@ class LevelsField(Field):
         below = self.log_p.exp().cumsum(self.axis).movedim(self.axis, -1)[..., :-1] < u.unsqueeze(-1)
         return below.sum(-1).to(self.log_p.dtype) / (self.levels - 1)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def each_log_prob(self, value: Tensor) -> Tensor:
         log_p = self.log_p.movedim(self.axis, -1)
         k = (value * (self.levels - 1)).round().long().unsqueeze(-1)
         shape = torch.broadcast_shapes(log_p.shape[:-1], k.shape[:-1])
-        return self.total(log_p.expand(*shape, -1).gather(-1, k.expand(*shape, 1)).squeeze(-1))
+        return log_p.expand(*shape, -1).gather(-1, k.expand(*shape, 1)).squeeze(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.total(self.each_log_prob(value))
 
 
 def bits_per_dim(nll: float, dimensions: int, dequantized: int | None = None) -> float:

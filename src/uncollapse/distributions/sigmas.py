@@ -28,6 +28,11 @@ class Sigma(Part, nn.Module, ABC):
         super().__init__()
         self.shape = Size(shape)
 
+    @property
+    def looks(self) -> bool:
+        """Whether it is estimated from the observations that are scored."""
+        return False
+
     @abstractmethod
     def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
         """log σ, broadcastable to mean [..., *shape]; x [B, *shape] are the observations being scored, if any."""
@@ -117,6 +122,10 @@ class OptimalSigma(Sigma):
         self.register_buffer("variance", torch.ones(()))
         self.register_buffer("seen", torch.zeros(()))
         self.errors: list[tuple[Tensor, int]] | None = None  # sums of squares of what is measured, and of how many numbers
+
+    @property
+    def looks(self) -> bool:
+        return self.training
 
     def forward(self, mean: Tensor, x: Tensor | None = None) -> Tensor:
         if not self.training or x is None:

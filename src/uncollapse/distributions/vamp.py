@@ -1,6 +1,6 @@
 """The VampPrior: a mixture of the posteriors of learned pseudo-inputs."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ class VampPrior(Prior):
         >>> vae.prior.pseudo_inputs.shape, vae.prior().log_prob(torch.zeros(7, 2)).shape
         (torch.Size([5, 4]), torch.Size([7]))
     """
+
+    takes_condition: ClassVar[bool] = False
 
     pseudo_inputs: nn.Parameter
 

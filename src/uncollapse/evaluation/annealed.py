@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
 from uncollapse import noise
+from uncollapse.data import Batch, as_batch
+from uncollapse.data.batch import joined
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.distributions.still import evaluating, frozen
 from uncollapse.evaluation.annealing import Annealing
@@ -63,7 +65,7 @@ class Bracket:
 
 def ais(
     model: LatentVariableModel,
-    x: Tensor,
+    x: Tensor | Batch,
     chains: int = 16,
     annealing: Annealing | None = None,
     start: Proposal | None = None,
@@ -121,7 +123,7 @@ def ais(
 def reverse(
     model: LatentVariableModel,
     z: Tensor,
-    x: Tensor,
+    x: Tensor | Batch,
     chains: int = 16,
     annealing: Annealing | None = None,
     start: Proposal | None = None,
@@ -162,8 +164,9 @@ def reverse(
         -2.7726
     """
     sampler = _Sampler(model, chains, annealing, start, budget)
-    if z.shape != (len(x), model.prior.features):
-        raise ValueError(f"expected a latent for each image, {(len(x), model.prior.features)}, came {tuple(z.shape)}")
+    n = as_batch(x).n
+    if z.shape != (n, model.prior.features):
+        raise ValueError(f"expected a latent for each image, {(n, model.prior.features)}, came {tuple(z.shape)}")
     with _still(model, seed, DOWN):
         return sampler.found(x, z)
 
@@ -211,12 +214,13 @@ def bracket(
         raise ValueError(f"expected n of at least 2 for a standard error, came {n}")
     sampler = _Sampler(model, chains, annealing, start, budget)
     with _still(model, seed, SIMULATED), torch.no_grad():
-        z = model.prior().sample(Size((n,)))
-        x = torch.cat([model.likelihood(part).sample() for part in z.split(sampler.rows)])
-    below = ais(model, x, chains, annealing, start, budget, seed)
-    above = reverse(model, z, x, chains, annealing, start, budget, seed)
-    pairs = torch.stack((below.log_likelihood, above.log_likelihood, above.log_likelihood - below.log_likelihood))
-    (lower, upper, gap), errors = pairs.mean(1).tolist(), (pairs.std(1) / math.sqrt(n)).tolist()
+        pairs = [model.simulate(len(part)) for part in torch.arange(n).split(sampler.rows)]
+    z, simulated = torch.cat([z for z, _ in pairs]), joined([batch for _, batch in pairs])
+    x = simulated.x
+    below = ais(model, simulated, chains, annealing, start, budget, seed)
+    above = reverse(model, z, simulated, chains, annealing, start, budget, seed)
+    bounds = torch.stack((below.log_likelihood, above.log_likelihood, above.log_likelihood - below.log_likelihood))
+    (lower, upper, gap), errors = bounds.mean(1).tolist(), (bounds.std(1) / math.sqrt(n)).tolist()
     return Bracket(
         lower, errors[0], upper, errors[1], gap, errors[2], n, chains, sampler.annealing.temperatures, x, z, below, above
     )
@@ -236,19 +240,20 @@ class _Sampler:
         budget = budget or (2**21 if model.like.device.type == "cpu" else 2**26)
         self.rows = max(1, budget // width(model))
 
-    def found(self, x: Tensor, z: Tensor | None = None) -> Annealed:
+    def found(self, x: Tensor | Batch, z: Tensor | None = None) -> Annealed:
         """What there is to say of x [B, *shape], from above where the z [B, L] that made it are given."""
-        if not len(x):
+        batch = as_batch(x)
+        if not batch.n:
             raise ValueError("expected at least 1 image, came none")
         size = max(1, self.rows // self.chains)
-        latents = [None] * -(-len(x) // size) if z is None else z.split(size)
-        runs = [self.block(part, made_from) for part, made_from in zip(x.split(size), latents, strict=True)]
+        latents = [None] * -(-batch.n // size) if z is None else z.split(size)
+        runs = [self.block(part, made_from) for part, made_from in zip(batch.split(size), latents, strict=True)]
         whole = Run(*(torch.cat(parts, 0 if parts[0].dim() == 1 else 1) for parts in zip(*runs, strict=True)))
         return Annealed.of(whole, 1 if z is None else -1)
 
-    def block(self, x: Tensor, z: Tensor | None) -> Run:
-        x = self.model.admit(x)
-        path = Path(self.model, x, self.start)
+    def block(self, batch: Batch, z: Tensor | None) -> Run:
+        x = self.model.admit(batch.x)
+        path = Path(self.model, batch.on(x.device)._replace(x=x), self.start)
         first = path.draw(self.chains) if z is None else z.to(x).expand(self.chains, *z.shape).contiguous()
         check(path, first)
         return run(path, first, self.annealing, table(path, self.annealing, self.chains), down=z is not None)

@@ -4,10 +4,9 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from uncollapse import noise
-from uncollapse.data import Data
+from uncollapse.data import Batch, Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation.annealed import Annealed, Bracket, ais, bracket
 from uncollapse.evaluation.annealing import SHORT, Annealing
@@ -72,7 +71,7 @@ def evaluate_annealed(
     seen, told = _with_density(model, data, start, observation_noise, seed)
     x = _images(model, data, split, examples, seed)
     found = told | _of_images(ais(seen, x, chains, annealing, start, seed=seed))
-    tokens = seen.likelihood.tokens(x)
+    tokens = seen.likelihood.tokens(x.x)
     found |= code_lengths(
         -found["ais"], seen.likelihood, data.dequantized, None if tokens is None else float(tokens.double().mean())
     )
@@ -120,7 +119,7 @@ def evaluate_located(
     x = _images(model, data, split, examples, seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         noise.seed_step(seed, 1)
-        found = located_likelihood(seen, x, samples, widen, dequantized=data.dequantized, seed=seed)
+        found = located_likelihood(seen, x.x, samples, widen, dequantized=data.dequantized, seed=seed)
     values = {name: value for name, value in found.as_dict().items() if name not in ("elbo", "kl", "proposal")}
     about = {"proposal": f"Laplace, {found.proposal}", "density_of": density_of(seen, data)}
     return told | values | about | {"split": split, "data": data.name}
@@ -189,7 +188,7 @@ def _with_density(
     if sigma is not None:
         return observed(model, sigma), {"observation_noise": sigma, "observation_noise_from": "given"}
     x = _images(model, data, "valid", VALIDATION, seed)
-    found = choose_noise(model, x, seed=seed)
+    found = choose_noise(model, x.x, seed=seed)
     told = (
         f"chosen: the highest AIS bound of {found.n} validation images, {found.chains} chains, "
         f"{found.temperatures} temperatures"
@@ -197,12 +196,12 @@ def _with_density(
     return observed(model, found.sigma), {"observation_noise": found.sigma, "observation_noise_from": told}
 
 
-def _images(model: LatentVariableModel, data: Data, split: str, n: int | None, seed: int) -> Tensor:
+def _images(model: LatentVariableModel, data: Data, split: str, n: int | None, seed: int) -> Batch:
     like = model.like
     source = data.split(split).to(like.device, like.dtype)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         noise.seed_step(seed, 0)
-        return source.batch(source.some(n)).x
+        return source.batch(source.some(n))
 
 
 def _of_images(found: Annealed) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Size, Tensor
+from torch import Tensor
 
 from uncollapse import noise
 from uncollapse.data import Batch, Data, Source
@@ -175,9 +175,9 @@ def _latent_error(model: LatentVariableModel, n: int, code: int | None) -> dict[
     """How far the posterior mean of a draw is from the latent that it was made of, by the prior's variance."""
     drawn, inferred = [], []
     for start in range(0, n, _CHUNK):
-        z = model.prior().sample(Size((min(_CHUNK, n - start),)))
+        z, batch = model.simulate(min(_CHUNK, n - start))
         drawn.append(z[:, :code].double())
-        inferred.append(posterior_mean(model.posterior(model.likelihood(z).sample()))[:, :code].double())
+        inferred.append(posterior_mean(model.infer(batch))[:, :code].double())
     z = torch.cat(drawn)
     errors = (torch.cat(inferred) - z).square().sum(1)
     return _ratio("latent_error", errors, (z - z.mean(0)).square().sum(1))

@@ -128,7 +128,7 @@ class _Sampler:
     def __init__(self, model: VAE, k: int, proposal: Proposal, budget: int | None, autocast: torch.dtype | None):
         self.model, self.k, self.proposal, self.autocast = model, k, proposal, autocast
         self.like = model.like
-        self.prior, self.natural = model.prior(), natural(model)
+        self.prior, self.natural = None if model.prior.conditional else model.prior(), natural(model)
         budget = budget or (2**21 if self.like.device.type == "cpu" else 2**26)
         self.rows = max(1, budget // width(model))
         keep_pages()
@@ -170,10 +170,11 @@ class _Sampler:
         return reduce(_Sums.plus, (self.draw(batch, r, size) for size in sizes))
 
     def draw(self, batch: Batch, r: Distribution, n: int) -> _Sums:
-        z, log_r, log_p = draw_scored(r, self.prior, Size((n,) if r.batch_shape else (n, batch.n)))
+        prior = self.prior or self.model.prior_for(batch)
+        z, log_r, log_p = draw_scored(r, prior, Size((n,) if r.batch_shape else (n, batch.n)))
         with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
             p = self.model.observe(z, batch)
-        fit = p.log_prob(batch.x)
+        fit = self.model.log_observed(p, batch)
         return _Sums.of((fit + log_p - log_r).double(), fit.double())
 
 

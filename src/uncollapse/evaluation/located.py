@@ -190,5 +190,7 @@ def located_likelihood(
     """
     if isinstance(model, VAE):
         raise ValueError(f"{type(model).__name__} has an encoder; write log_likelihood(model, x)")
+    if model.condition is not None:
+        raise ValueError("expected a model without a condition around whose modes to sample; use annealed chains, --annealed")
     located = VAE(model.prior, model.likelihood, Laplace(model, chains, annealing, steps, budget, seed))
     return log_likelihood(located, x, k, Widened(factor), budget, dequantized=dequantized)

@@ -129,6 +129,8 @@ def choose_noise(
     """
     if steps < 1:
         raise ValueError(f"expected steps of at least 1, came {steps}; write 10, which leave 4 % of σ")
+    if model.condition is not None:
+        raise ValueError("expected a model without a condition to choose a noise for; state it, --observation-noise SIGMA")
     annealing = annealing or SHORT
     largest = math.log(spread(model, x, seed))
     found: dict[float, float] = {}

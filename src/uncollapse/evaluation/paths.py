@@ -7,6 +7,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.distributions import Density, LatentVariableModel, draw
 from uncollapse.distributions.densities import Squeezed
 from uncollapse.distributions.mcmc import LogDensity, Point, transition
@@ -18,30 +19,31 @@ ROUNDED = 0.01  # largest share of latents at an end of their interval of which 
 
 
 class Path:
-    r"""The densities between a start r and the posterior of images x [B, *shape], each up to its constant.
+    r"""The densities between a start r and the posterior of a batch of images, each up to its constant.
 
     .. math:: \log f_\beta(z) = (1 - \beta) \log r(z) + \beta \log p(x, z)
 
     From the prior it is :math:`\log p(z) + \beta \log p(x \mid z)`.
     """
 
-    def __init__(self, model: LatentVariableModel, x: Tensor, start: Proposal):
-        self.likelihood, self.x = model.likelihood, x
+    def __init__(self, model: LatentVariableModel, batch: Tensor | Batch, start: Proposal):
+        self.model, self.batch = model, as_batch(batch)
         with torch.no_grad():
-            self.prior: Distribution = model.prior()
+            self.batch = model.embed(self.batch)
+            self.prior: Distribution = model.prior_for(self.batch)
             self.r = self.prior
             if isinstance(model, VAE) and not isinstance(start, FromPrior):
-                self.r = start.at(model, model.posterior.encode(x))
+                self.r = start.at(model, model.encode_parameters(self.batch))
 
     def draw(self, chains: int) -> Tensor:
         """z ~ r, [K, B, L]."""
         with torch.no_grad():
-            z, _ = draw(self.r, Size((chains,) if self.r.batch_shape else (chains, len(self.x))))
+            z, _ = draw(self.r, Size((chains,) if self.r.batch_shape else (chains, self.batch.n)))
         return z
 
     def terms(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log r(z) and log p(x, z) - log r(z), the derivative of log f in β: [K, B] each."""
-        log_r, fit = self.r.log_prob(z), self.likelihood(z).log_prob(self.x)
+        log_r, fit = self.r.log_prob(z), self.model.log_likelihood(z, self.batch)
         return log_r, fit if self.r is self.prior else fit + self.prior.log_prob(z) - log_r
 
     def at(self, beta: float) -> LogDensity:
@@ -112,11 +114,11 @@ def _order(transitions: int, down: bool) -> Iterator[int]:
 
 def table(path: Path, annealing: Annealing, chains: int) -> Tensor | None:
     """ε of each transition before the run that counts, [T - 1, B]; None where it is adapted along."""
-    transitions, images = annealing.temperatures - 1, len(path.x)
+    transitions, images = annealing.temperatures - 1, len(path.batch.x)
     if annealing.adapt == "along":
         return None
     if annealing.adapt == "never" or not transitions:
-        return path.x.new_full((transitions, images), annealing.step_size)
+        return path.batch.x.new_full((transitions, images), annealing.step_size)
     found = run(path, path.draw(chains), annealing.preliminary(), None).step_sizes
     nearest = torch.linspace(0, len(found) - 1, transitions, device=found.device).round().long()
     return found[nearest]
@@ -150,7 +152,7 @@ def check(path: Path, z: Tensor) -> None:
     Raises:
         ValueError: If they are not.
     """
-    name = type(path.likelihood).__name__
+    name = type(path.model.likelihood).__name__
     try:
         with torch.enable_grad():
             attached = path.at(1.0)(z.clone().requires_grad_()).requires_grad

@@ -41,7 +41,7 @@ class Entropy(Part, nn.Module):
         >>> from uncollapse.gan import ImplicitModel
         >>> from uncollapse.networks import MLP
         >>> model = ImplicitModel(Normal(2), likelihoods.Gaussian(2, (5,), MLP))
-        >>> drawn = model.draws(3, torch.zeros(()))
+        >>> drawn = model.draws(torch.zeros(3, 5))
         >>> gain, told = Entropy()(model, drawn.x, drawn.z)
         >>> gain.tolist(), sorted(told)
         ([0.0, 0.0, 0.0], ['acceptance', 'latent_move'])

@@ -1,12 +1,15 @@
 """The implicit model: a prior and a generator, with an encoder beside them where a game has one."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Size, Tensor
 
+from uncollapse.data import Batch, Space
 from uncollapse.distributions import LatentVariableModel, Likelihood, Posterior, Prior
+from uncollapse.distributions.latent import conditioned
+from uncollapse.networks import ConditionEncoder
 
 
 class Drawn(NamedTuple):
@@ -26,6 +29,7 @@ class ImplicitModel(LatentVariableModel):
         prior: p(z).
         likelihood: `Generator`, or another likelihood whose draws have a gradient.
         posterior: q(z|x), or None.
+        condition: Encoder of what the model is conditioned on; None: nothing.
 
     Raises:
         ValueError: If the parts disagree about sizes, or the likelihood's draws have no gradient.
@@ -37,14 +41,20 @@ class ImplicitModel(LatentVariableModel):
         >>> from uncollapse.distributions import Generator, Normal
         >>> from uncollapse.networks import MLP
         >>> model = ImplicitModel(Normal(2), Generator(2, (5,), MLP))
-        >>> model.draws(3, torch.zeros(())).x.shape
+        >>> model.draws(torch.zeros(3, 5)).x.shape
         torch.Size([3, 5])
     """
 
-    def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior | None = None):
-        super().__init__(prior, likelihood, posterior)
+    def __init__(
+        self,
+        prior: Prior,
+        likelihood: Likelihood,
+        posterior: Posterior | None = None,
+        condition: ConditionEncoder | None = None,
+    ):
+        super().__init__(prior, likelihood, posterior, condition)
         with torch.no_grad():
-            differentiable = likelihood(torch.zeros(2, prior.features)).has_rsample
+            differentiable = likelihood(torch.zeros(2, likelihood.features)).has_rsample
         if not differentiable:
             raise ValueError(
                 f"a generator learns through its draws, those of {type(likelihood).__name__} have no gradient; write "
@@ -59,14 +69,25 @@ class ImplicitModel(LatentVariableModel):
         prior: Callable[[int], Prior],
         likelihood: Callable[[int, Size], Likelihood],
         posterior: Callable[[int, Size], Posterior] | None = None,
+        condition: Callable[[Space], ConditionEncoder] | None = None,
+        condition_space: dict[str, Any] | None = None,
     ) -> Self:
-        """Build a model from factories of its parts, each size stated once."""
-        event = Size(shape)
-        beside = None if posterior is None else posterior(features, event)
-        return cls(prior(features), likelihood(features, event), beside)
+        """Build a model from factories of its parts, each size stated once.
 
-    def draws(self, n: int, like: Tensor) -> Drawn:
-        """n fakes and their latents, with a gradient for the generator, in the type and place of `like`."""
-        p = self.prior()
-        z = (p.rsample(Size((n,))) if p.has_rsample else p.sample(Size((n,)))).to(like)
-        return Drawn(self.likelihood(z).rsample(), z)
+        Raises:
+            ValueError: If a condition is encoded and the data have none, or the other way round.
+        """
+        encoder, decoded, encoded = conditioned(features, Size(shape), condition, condition_space)
+        inferred = None if posterior is None else posterior(features, encoded)
+        return cls(prior(features), likelihood(decoded, Size(shape)), inferred, encoder)
+
+    def draws(self, batch: Tensor | Batch) -> Drawn:
+        """Fakes and their latents, as many as the batch has and of its conditions, in the type and on the device of its x.
+
+        They have a gradient for the generator, and for a prior that learns.
+        """
+        batch = self.embed(batch)
+        p = self.prior_for(batch)
+        shape = Size() if p.batch_shape else Size((batch.n,))
+        z = (p.rsample(shape) if p.has_rsample else p.sample(shape)).to(batch.x)
+        return Drawn(self.observe(z, batch).rsample(), z)

@@ -109,7 +109,7 @@ class GAN(TwoPlayer):
 
     def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
         x = as_batch(batch).x
-        drawn = self.model.draws(len(x), x)
+        drawn = self.model.draws(batch)
         fake = self.judgement.logits(self.fakes(drawn), t)
         real = self.judgement.logits(self.reals(x), t) if self.sees_real else None
         loss = self.game.generator(fake, real) + self.encoder_loss(real)
@@ -147,7 +147,7 @@ class GAN(TwoPlayer):
 
     def pairs(self, batch: Tensor | Batch) -> tuple[Things, Things]:
         x = as_batch(batch).x
-        return self.reals(x), self.fakes(self.model.draws(len(x), x))
+        return self.reals(x), self.fakes(self.model.draws(batch))
 
     def after_critic(self, logged: Logged) -> None:
         super().after_critic(logged)

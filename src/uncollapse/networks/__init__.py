@@ -2,6 +2,7 @@
 
 from uncollapse.networks.base import Factory, Network
 from uncollapse.networks.batchnorm import BatchNorm, BatchNormMLP
+from uncollapse.networks.condition_encoders import ConditionEncoder, Features, LabelEmbedding, OneHot
 from uncollapse.networks.conv import ConvDecoder, ConvEncoder
 from uncollapse.networks.dcgan import DCGANCritic, DCGANGenerator
 from uncollapse.networks.fourier import Fourier
@@ -18,17 +19,21 @@ __all__ = [
     "BatchNorm",
     "BatchNormMLP",
     "Bias",
+    "ConditionEncoder",
     "ConvDecoder",
     "ConvEncoder",
     "DCGANCritic",
     "DCGANGenerator",
     "Factory",
+    "Features",
     "Fourier",
     "GatedLinear",
     "GatedMLP",
+    "LabelEmbedding",
     "MaxoutMLP",
     "MinibatchStd",
     "Network",
+    "OneHot",
     "RecurrentEncoder",
     "ResidualCritic",
     "ResidualGenerator",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import uncollapse
 from uncollapse.atomic_write import write_text
+from uncollapse.data import Batch
 from uncollapse.own_modules import Named
 from uncollapse.report import comparisons, pictures
 from uncollapse.report.curves import Rows
@@ -204,7 +205,7 @@ def _of_likelihoods(runs: dict[str, Rows], rows: dict[str, Found]) -> list[Drawi
 
 def _made(folder: Path, rows: dict[str, Found], name: str, parts: Iterable[Named]) -> Iterator[Item]:
     """Samples and reconstructions of each row whose data are images, where anything is left of it."""
-    x: dict[str, Tensor] = {}
+    x: dict[str, Batch] = {}
     for i, (row, found) in enumerate(rows.items()):
         if "error" in found:
             continue
@@ -219,7 +220,7 @@ def _made(folder: Path, rows: dict[str, Found], name: str, parts: Iterable[Named
             yield shown | {"pictures": [Markup(svg(one, f"{shown['name']}-{j}")) for j, one in enumerate(drawn)]}
 
 
-def _pictures(run: Path, known: dict[str, Tensor], parts: Iterable[Named] = (), n: int = 8) -> list[Figure]:
+def _pictures(run: Path, known: dict[str, Batch], parts: Iterable[Named] = (), n: int = 8) -> list[Figure]:
     """Samples and reconstructions of a run's model, n in a line; none of data that are no images.
 
     Args:
@@ -234,21 +235,22 @@ def _pictures(run: Path, known: dict[str, Tensor], parts: Iterable[Named] = (), 
     options = str(read_config(run)["data"])
     if options not in known:
         test = load_data(run).test
-        known[options] = test.batch(test.some(n)).x
+        known[options] = test.batch(test.some(n))
     with steady(model):
-        x = on(known[options], model)
+        batch = on(known[options], model)
+        x = batch.x
         n = min(n, len(x))
         made = model.sample(3 * n, mean=True)
         if model.posterior is None:
             return [pictures.grid(made.cpu(), n, ["samples", "", ""])]
-        pairs = torch.cat([x, _mean(model, model.encode(x))]).cpu()
+        pairs = torch.cat([x, _mean(model, batch)]).cpu()
     lines = [["samples", "", ""], ["original", "model"]]
     return [pictures.grid(both, n, rows) for both, rows in zip((made.cpu(), pairs), lines, strict=True)]
 
 
-def _mean(model: VAE, z: Tensor) -> Tensor:
-    """The mean of p(x|z), or of draws where it states none: one draw of a strong decoder tells little of what z does."""
-    p = model.likelihood(z)
+def _mean(model: VAE, batch: Batch) -> Tensor:
+    """The mean of p(x|z) at the posterior mean, or of draws where it states none: one draw tells little of what z does."""
+    p = model.observe(model.encode(batch), batch)
     try:
         return p.mean
     except NotImplementedError:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.diagnosis.posterior_verdict import Thresholds
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.report import pictures
@@ -30,24 +32,34 @@ def steady(model: LatentVariableModel, seed: int = 0) -> Iterator[torch.device]:
             model.train(training)
 
 
-def spread(x: Tensor, n: int) -> Tensor:
+Rows = TypeVar("Rows", Tensor, Batch)
+
+
+def spread(x: Rows, n: int) -> Rows:
     """n of the observations [N, ...], evenly spaced, or all if there are no more.
 
     Example:
         >>> spread(torch.arange(10), 4)
         tensor([0, 3, 6, 9])
     """
-    return x if len(x) <= n else x[torch.linspace(0, len(x) - 1, n).round().long()]
+    total = as_batch(x).n
+    if total <= n:
+        return x
+    chosen = torch.linspace(0, total - 1, n).round().long()
+    return x.rows(chosen) if isinstance(x, Batch) else x[chosen]
 
 
-def on(x: Tensor, model: LatentVariableModel) -> Tensor:
-    """Observations on the model's device, in its type."""
-    like = model.like
-    return x.to(like.device, like.dtype)
+def on(x: Tensor | Batch, model: LatentVariableModel) -> Batch:
+    """Observations on the model's device, in its type, with what is known beside them."""
+    batch = as_batch(x).on(model.like.device)
+    return batch._replace(x=batch.x.to(model.like.dtype))
 
 
 def moments(model: LatentVariableModel, draws: int = 4000) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the prior [L]: exact where it states them, else of this many draws."""
+    if model.prior.conditional:
+        z, _ = model.simulate(draws)
+        return z.mean(0), z.std(0)
     p = model.prior()
     try:
         return p.mean, p.stddev
@@ -57,16 +69,17 @@ def moments(model: LatentVariableModel, draws: int = 4000) -> tuple[Tensor, Tens
 
 
 @styled
-def samples(model: LatentVariableModel, x: Tensor | None = None, n: int = 64, seed: int = 0) -> Figure:
+def samples(model: LatentVariableModel, x: Tensor | Batch | None = None, n: int = 64, seed: int = 0) -> Figure:
     """What the model makes of draws from its prior: a grid of images, points over those of x [N, 2], or lines."""
     shape = kind(model.likelihood.shape)
     with steady(model, seed):
         if shape != "points":
             x = model.sample(n if shape == "image" else 12, mean=True)
             return pictures.grid(x) if shape == "image" else pictures.lines(x)
-        drawn = model.likelihood(model.prior().sample((MAPPED,))).sample()
+        drawn = model.sample(MAPPED)
     figure, ax = pictures.plane()
     if x is not None:
+        x = as_batch(x).x
         pictures.points(ax, spread(x, MAPPED), MUTED, "data")
         pictures.frame(ax, x)
     pictures.points(ax, drawn, BLUE, "samples")
@@ -75,12 +88,13 @@ def samples(model: LatentVariableModel, x: Tensor | None = None, n: int = 64, se
 
 
 @styled
-def reconstructions(model: LatentVariableModel, x: Tensor, n: int = 32, columns: int = 8, seed: int = 0) -> Figure:
+def reconstructions(model: LatentVariableModel, x: Tensor | Batch, n: int = 32, columns: int = 8, seed: int = 0) -> Figure:
     """Observations [N, *shape] above what the model makes of their codes; points joined to it, lines under it."""
     shape = kind(model.likelihood.shape)
-    x = spread(x, {"image": n, "points": 200, "vector": 12}[shape])
+    batch = spread(as_batch(x), {"image": n, "points": 200, "vector": 12}[shape])
+    x = batch.x
     with steady(model, seed):
-        again = model.reconstruct(on(x, model)).to(x)
+        again = model.reconstruct(on(batch, model)).to(x)
     if shape == "image":
         return _pairs(x, again, columns)
     if shape == "vector":
@@ -102,14 +116,14 @@ def _pairs(x: Tensor, again: Tensor, columns: int) -> Figure:
 
 
 @styled
-def latent_map(model: LatentVariableModel, x: Tensor, labels: Tensor | None = None, seed: int = 0) -> Figure:
+def latent_map(model: LatentVariableModel, x: Tensor | Batch, labels: Tensor | None = None, seed: int = 0) -> Figure:
     """Posterior means of x [N, *shape] in the plane, coloured by label [N].
 
     Two latents are shown as they are; of more, the first two principal components of the means of the active units. The
     axes reach to at least one standard deviation of the prior, so a collapsed posterior looks like the dot that it is.
     """
     with steady(model, seed):
-        code = model.encode(on(spread(x, MAPPED), model)).double().cpu()
+        code = model.encode(on(spread(as_batch(x), MAPPED), model)).double().cpu()
         deviations = moments(model)[1].double().cpu()
     if not code.isfinite().all():
         raise NotDrawn("The codes are not finite: the posterior is broken.")

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from uncollapse.atomic_write import write_text
+from uncollapse.data import Batch
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation.numbers import Summary, checked_summary, facts, meaning, measures
 from uncollapse.plain_files import read_json, read_text
@@ -42,7 +43,7 @@ UNTOLD = ("open", "–")
 UNKNOWN = "This run holds no diagnosis: its model has no posterior, or it was not diagnosed."
 
 
-def write_report(run: Path, model: LatentVariableModel | None, x: Tensor | None, labels: Tensor | None) -> Path:
+def write_report(run: Path, model: LatentVariableModel | None, x: Tensor | Batch | None, labels: Tensor | None) -> Path:
     """Write report.html into a run folder, from metrics.jsonl, summary.json, config.yaml and the model, each if it is there.
 
     Args:

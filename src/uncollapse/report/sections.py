@@ -7,6 +7,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.diagnosis.posterior_verdict import Thresholds
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.report import curves, figures, game, texts
@@ -25,7 +26,7 @@ class Evidence:
     train: curves.Rows
     valid: curves.Rows
     model: LatentVariableModel | None = None
-    x: Tensor | None = None
+    x: Tensor | Batch | None = None
     labels: Tensor | None = None
     words: Sequence[str] | None = None  # the vocabulary, where observations are sentences
 
@@ -42,10 +43,10 @@ class Evidence:
             raise NotDrawn("Left out: this figure needs a model with latent variables, and the run has none at hand.")
         return self.model
 
-    def both(self) -> tuple[LatentVariableModel, Tensor]:
+    def both(self) -> tuple[LatentVariableModel, Tensor | Batch]:
         """Model and observations, or the reason why a figure is left out."""
         model = self.needed()
-        if self.x is None or len(self.x) < 2:
+        if self.x is None or as_batch(self.x).n < 2:
             raise NotDrawn("Left out: this figure needs held-out observations, and the report was written without them.")
         return model, self.x
 

@@ -6,6 +6,7 @@ from textwrap import wrap
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.data.text import sentences
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.report.figures import on, spread, steady
@@ -39,12 +40,12 @@ def samples(model: LatentVariableModel, words: Sequence[str], n: int = 16, seed:
     return written([(line or "(an empty sentence)", INK) for line in found])
 
 
-def reconstructions(model: LatentVariableModel, x: Tensor, words: Sequence[str], n: int = 8, seed: int = 0) -> Figure:
+def reconstructions(model: LatentVariableModel, x: Tensor | Batch, words: Sequence[str], n: int = 8, seed: int = 0) -> Figure:
     """Held-out sentences of x [N, T], each above what the model writes at its code."""
-    x = spread(x, n)
+    batch = spread(as_batch(x), n)
     with steady(model, seed):
-        again = sentences(model.reconstruct(on(x, model)).cpu(), words)
+        again = sentences(model.reconstruct(on(batch, model)).cpu(), words)
     lines: list[tuple[str, str]] = []
-    for original, model_line in zip(sentences(x.cpu(), words), again, strict=True):
+    for original, model_line in zip(sentences(batch.x.cpu(), words), again, strict=True):
         lines += [(original, MUTED), (model_line or "(an empty sentence)", BLUE), ("", MUTED)]
     return written(lines[:-1])

@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.divergences import kl_units
 from uncollapse.report import pictures
@@ -26,7 +27,9 @@ class Moved(NamedTuple):
 
 
 @styled
-def traversals(model: LatentVariableModel, x: Tensor, units: int = 8, steps: int | None = None, seed: int = 0) -> Figure:
+def traversals(
+    model: LatentVariableModel, x: Tensor | Batch, units: int = 8, steps: int | None = None, seed: int = 0
+) -> Figure:
     """What each of the most active units does: rows of images, paths in the plane, or a line for each feature.
 
     Args:
@@ -43,16 +46,18 @@ def traversals(model: LatentVariableModel, x: Tensor, units: int = 8, steps: int
     with steady(model, seed):
         if what == "vector":
             _check_mean(model)
-        moved = move(model, on(spread(x, MAPPED), model), min(units, 6) if what == "vector" else units, steps or PLACES[what])
+        batch = on(spread(as_batch(x), MAPPED), model)
+        moved = move(model, batch, min(units, 6) if what == "vector" else units, steps or PLACES[what])
     if what == "image":
         heads = [f"{round(float(v), 2) + 0.0:.2g}".replace("-", "−") for v in moved.places]
         return pictures.grid(moved.made.flatten(0, 1), len(heads), moved.units, heads)
+    x = as_batch(x).x
     if not moved.made.isfinite().all():
         raise NotDrawn("What is decoded is not finite: the model is broken.")
     return _paths(x, moved) if what == "points" else _lines(model, x, moved)
 
 
-def move(model: LatentVariableModel, x: Tensor, units: int, steps: int) -> Moved:
+def move(model: LatentVariableModel, x: Tensor | Batch, units: int, steps: int) -> Moved:
     """Move the units with the largest KL on x [N, *shape], or the largest variance of the mean where KL has no parts.
 
     A unit goes three standard deviations of the prior to either side of its mean, or across the prior's interval; the others
@@ -68,14 +73,14 @@ def move(model: LatentVariableModel, x: Tensor, units: int, steps: int) -> Moved
         ([-3.0, 0.0, 3.0], torch.Size([2, 3, 4]))
     """
     with torch.no_grad():
-        code, by_unit = model.encode(x), kl_units(model.posterior(x), model.prior())
+        code, by_unit = model.encode(x), kl_units(model.infer(x), model.prior_for(x))
         kl = None if by_unit is None or by_unit.shape[-1] != code.shape[-1] else by_unit.mean(0)
         weight = code.var(0) if kl is None else kl
         chosen = weight.nan_to_num().argsort(descending=True, stable=True)[:units]
         places, values = _ways(model, steps, code)
         z = code[0].repeat(len(chosen), steps, 1)
         z[torch.arange(len(chosen)), :, chosen] = values[:, chosen].T
-        made = model.decode(z).cpu()
+        made = model.decode(z, as_batch(x).rows(slice(1))).cpu()
     names = [subscript(int(j)) + ("" if kl is None else f"  {float(kl[j]):.2f}") for j in chosen]
     return Moved(names, places, made)
 
@@ -95,7 +100,7 @@ def _ways(model: LatentVariableModel, steps: int, like: Tensor) -> tuple[Tensor,
 def _check_mean(model: LatentVariableModel) -> None:
     """Refuse a likelihood that has draws alone: lines would show their noise."""
     try:
-        _ = model.likelihood(model.prior().sample((1,))).mean
+        _ = model.observe(*model.simulate(1)).mean
     except NotImplementedError:
         raise NotDrawn("Left out: p(x|z) has draws but no mean, so nothing moves smoothly with a unit.") from None
 

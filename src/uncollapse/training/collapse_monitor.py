@@ -122,7 +122,7 @@ class ModeMonitor(CollapseMonitor):
         if n < 2:
             return {}
         with evaluating(self.objective), torch.no_grad():
-            drawn = self.objective.model.draws(n, x[:n])
+            drawn = self.objective.model.draws(batch.rows(slice(n)))
             critic = game_evidence(self.objective, x[:n], drawn, self.train)
             seen = diagnose_samples(drawn.x, x[:n], modes=self.modes, critic=critic)
         found = seen.as_dict()

@@ -118,4 +118,10 @@ def admit(model: nn.Module, data: Data) -> None:
             f"{type(model.likelihood).__name__} expects data of {expected} levels, {data.name} has {came}; write "
             f"{model.likelihood.instead}"
         )
+    space = None if model.condition is None else model.condition.space
+    if space != data.condition_space:
+        raise ValueError(
+            f"expected data with {'no condition' if space is None else f'conditions of {space}'}, got {data.name} with "
+            f"{data.condition_space or 'none'}; use --data.condition labels beside --condition OneHot, or neither"
+        )
     model.likelihood.check(data.train.batch(data.train.some(1000)).x)

@@ -28,6 +28,7 @@ EARLY, LOOKED = 4, 256  # in how many parts early looks cut the steps up to the 
 SOON = 50  # steps before which, and between which, none is worth its time
 AGREE = 1.0  # seconds between two times that several processes ask each other whether a signal came, at most a line of the log
 START = 2**40 + 1  # the step of what is drawn before the first one
+CONDITIONS = 1000  # of the training data that are kept with a conditional model
 PASSES = 50  # training batches by which averaged weights come to statistics of their own
 SETTLING = 2**40 + 2  # the step whose rows and noise these are
 MEASURED, MEASURING = 5000, 2**40 + 3  # training observations that an optimal sigma is of, and the step whose noise theirs is
@@ -102,12 +103,16 @@ class Loop:
         keep_pages()
 
     def _start(self, data: Data) -> None:
-        """Let a prior that asks for it begin at training data; a resumed training takes its weights over later."""
+        """Let a prior that asks for it begin at training data, and a conditional model keep some of their conditions; a resumed
+        training takes both over later."""
         prior = getattr(self.model, "prior", None)
         if prior is not None and prior.wants:
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 noise.seed_step(self.training.seed, START)
                 prior.start_from(data.train.batch(data.train.some(prior.wants)).x)
+        if getattr(self.model, "condition", None) is not None and data.train.condition is not None:
+            rows = data.train.some(CONDITIONS).to(data.train.condition.device)
+            self.model.keep_conditions(data.train.condition[rows])
 
     def _make_update(self, parameters: Iterable[nn.Parameter], rate: float = 1.0) -> Update:
         self.updates.append(Update(parameters, self._optimizer, self.training, self.accelerator, rate))

@@ -12,10 +12,11 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from torch import Size, nn
 from torch.optim import Optimizer
 
-from uncollapse.data import Data, load
+from uncollapse.data import Data, Space, load
 from uncollapse.distributions import LatentVariableModel, Likelihood, Posterior, Prior
 from uncollapse.folder_names import check_folder_name
 from uncollapse.learning import Objective, Procedure
+from uncollapse.networks import ConditionEncoder
 from uncollapse.own_modules import Named
 from uncollapse.parts import allowlist
 from uncollapse.plain_files import read_yaml, register
@@ -57,6 +58,7 @@ def model_parts(
     procedure: Callable[[Objective], Procedure],
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     posterior: Callable[[int, Size], Posterior] | None = None,
+    condition: Callable[[Space], ConditionEncoder] | None = None,
 ) -> None:
     """The parts of a recipe.
 
@@ -68,6 +70,7 @@ def model_parts(
         procedure: The algorithm.
         optimizer: A torch optimiser with a fused form.
         posterior: q(z|x), with the network that encodes; a GAN may have none.
+        condition: Encoder of what the model is conditioned on, `data.condition`; None: nothing.
     """
 
 
@@ -155,14 +158,23 @@ class Recipe:
         """Load the data."""
         return load(**self.values["data"])
 
-    def model(self, shape: Size) -> Any:
-        """Build the model for observations of this shape, its weights drawn from the seed."""
+    def model(self, shape: Size, condition: Space | None = None) -> Any:
+        """Build the model for observations of this shape, its weights drawn from the seed.
+
+        Args:
+            shape: Shape of one observation.
+            condition: The space of what it is conditioned on; None: nothing.
+        """
         torch.manual_seed(self.training.seed)
         p = self.parts
         if p.features < 1:
             raise ValueError(f"expected --latent of at least 1, came {p.features}")
         with building(self._told, COPIES):
-            return self.learns.of(p.features, list(shape), p.prior, p.likelihood, p.posterior)
+            parts = (p.prior, p.likelihood, p.posterior)
+            if condition is None and p.condition is None:
+                return self.learns.of(p.features, list(shape), *parts)
+            space = None if condition is None else condition.as_dict()
+            return self.learns.of(p.features, list(shape), *parts, p.condition, space)
 
     @property
     def learns(self) -> Any:

@@ -68,7 +68,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, observers: Iterable[Observer
     if resume:
         check_resumable(recipe, out)
     data = with_modes(recipe.data())
-    procedure = recipe.procedure(recipe.model(data.shape))
+    procedure = recipe.procedure(recipe.model(data.shape, data.condition_space))
     config = f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n" + yaml.safe_dump(
         {"recipe": recipe.name, **recipe.values}, sort_keys=False
     )

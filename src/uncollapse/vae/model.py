@@ -1,14 +1,16 @@
 """The variational autoencoder: a prescribed model and a posterior beside it."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
-from uncollapse.data import Batch, as_batch
+from uncollapse.data import Batch, Space, as_batch
 from uncollapse.distributions import LatentVariableModel, Likelihood, Mixture, Posterior, Prior, draw_scored
+from uncollapse.distributions.latent import conditioned
+from uncollapse.networks import ConditionEncoder
 
 
 class Terms(NamedTuple):
@@ -32,6 +34,7 @@ class VAE(LatentVariableModel):
         prior: p(z).
         likelihood: p(x|z).
         posterior: q(z|x), on the same support as the prior.
+        condition: Encoder of what the model is conditioned on; None: nothing.
 
     Raises:
         ValueError: If the parts disagree about sizes, or the posterior's support is not the prior's.
@@ -47,14 +50,14 @@ class VAE(LatentVariableModel):
         torch.Size([3, 5])
     """
 
-    def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior):
-        super().__init__(prior, likelihood, posterior)
+    def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior, condition: ConditionEncoder | None = None):
+        super().__init__(prior, likelihood, posterior, condition)
         self.aggregate: Mixture | None = None
         prior.attach(likelihood, posterior)
         self._check()
         attach = getattr(posterior, "attach", None)
         if attach is not None:
-            attach(self.log_joint)
+            attach(self.log_joint_of_input)
 
     def _check(self) -> None:
         q, p = self.posterior, self.prior
@@ -77,16 +80,18 @@ class VAE(LatentVariableModel):
         prior: Callable[[int], Prior],
         likelihood: Callable[[int, Size], Likelihood],
         posterior: Callable[[int, Size], Posterior] | None,
+        condition: Callable[[Space], ConditionEncoder] | None = None,
+        condition_space: dict[str, Any] | None = None,
     ) -> Self:
         """Build a model from factories of its parts, each size stated once.
 
         Raises:
-            ValueError: If there is no posterior.
+            ValueError: If there is no posterior, or a condition is encoded and the data have none.
         """
         if posterior is None:
             raise ValueError("a VAE has a posterior, came none; write --posterior Gaussian, or --objective GAN")
-        event = Size(shape)
-        return cls(prior(features), likelihood(features, event), posterior(features, event))
+        encoder, decoded, encoded = conditioned(features, Size(shape), condition, condition_space)
+        return cls(prior(features), likelihood(decoded, Size(shape)), posterior(features, encoded), encoder)
 
     def terms(self, batch: Tensor | Batch, k: int = 1, q: Distribution | None = None) -> Terms:
         """Draw k latents for each observation and score them.
