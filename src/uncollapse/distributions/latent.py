@@ -165,7 +165,7 @@ class LatentVariableModel(Saved):
         if not (isinstance(p, Field) and p.factorised):
             raise ValueError(
                 f"expected whole observations, got some with missing values: the density of a part of them under "
-                f"{type(self.likelihood).__name__} is not known; use a likelihood that factorises, such as Bernoulli or Gaussian"
+                f"{type(self.likelihood).__name__} is not known; use one that factorises, such as Bernoulli or Gaussian"
             )
         return p.observed_log_prob(batch.x, batch.mask)
 
