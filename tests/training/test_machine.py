@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.training.conftest import small_vae
 
-from uncollapse.data import Data
+from uncollapse.data import Batch, Data
 from uncollapse.training import CheckpointError, Fitted, Machine, Training, fit
 from uncollapse.training.machine import accelerator, place
 from uncollapse.vae import ELBO, Amortized
@@ -63,8 +63,8 @@ def test_networks_hand_over_float32_in_bf16(digits: Data) -> None:
     seen: list[torch.dtype] = []
 
     class Looking(ELBO):
-        def posterior(self, x: torch.Tensor, parameters: torch.Tensor | None) -> torch.distributions.Distribution:
-            q = super().posterior(x, parameters)
+        def infer(self, batch: Batch, parameters: torch.Tensor | None) -> torch.distributions.Distribution:
+            q = super().infer(batch, parameters)
             seen.append(q.loc.dtype)
             return q
 

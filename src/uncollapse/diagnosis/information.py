@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from uncollapse.data import Batch
+from uncollapse.data import Batch, as_batch
 from uncollapse.distributions import Chain, draw
 from uncollapse.distributions.densities import DiagonalNormal, Squeezed
 from uncollapse.distributions.draws import start
@@ -100,11 +100,12 @@ def contrasted_information(matched: DiagonalNormal, z: Tensor) -> Information:
     return found._replace(is_bound=True, estimator=CONTRAST, terms=None)
 
 
-def information_by_decoder(model: VAE, z: Tensor, batch: Batch) -> Information:
+def information_by_decoder(model: VAE, z: Tensor, batch: Tensor | Batch) -> Information:
     r"""A lower bound (InfoNCE) by the decoder: how well it tells the code of x among those of other observations.
 
     .. math:: I(x; z) \ge \mathbb E \log \frac{p(x \mid z)}{\tfrac1K \sum_k p(x \mid z_k)}, \quad z_1 = z
     """
+    batch = as_batch(batch)
     x = batch.x
     n, k = min(len(x), CONTRASTED), min(OTHERS, len(x) - 1) + 1
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1)).to(x.device)
@@ -114,11 +115,12 @@ def information_by_decoder(model: VAE, z: Tensor, batch: Batch) -> Information:
     return Information(*Estimate.of(terms), math.log(k), True, BY_DECODER.format(k=k))
 
 
-def log_likelihood(model: VAE, z: Tensor, batch: Batch) -> Tensor:
+def log_likelihood(model: VAE, z: Tensor, batch: Tensor | Batch) -> Tensor:
     """log p(x_i|z_i) of pairs, some at a time: z [N, L] and observations [N, *shape] to [N]."""
     parts = list(model.likelihood.modules())
     held = [int(part.width) for part in parts if hasattr(part, "width")]
     rows = max(1, min(500, NUMBERS // max([model.likelihood.shape.numel() * (model.likelihood.levels or 1), *held])))
+    batch = as_batch(batch)
     starts = range(0, batch.n, rows)
     return torch.cat([model.log_likelihood(z[i : i + rows], batch.rows(slice(i, i + rows))) for i in starts])
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data import Batch, as_batch
+from uncollapse.diagnosis.condition_use import IGNORED
 from uncollapse.diagnosis.posterior_evidence import Evidence, measure
 from uncollapse.diagnosis.posterior_remedies import posterior_remedies
 from uncollapse.diagnosis.posterior_verdict import Thresholds, judge, misses_codes
@@ -17,6 +18,9 @@ from uncollapse.vae import VAE
 
 INTERNAL = ("kl_is_bound", "mutual_information_is_bound", "entropy", "not_finite", "hint")
 """What the verdict needs and no table shows."""
+
+OF_CONDITION = ("condition_gain", "condition_gain_standard_error")
+"""What is shown of conditional models alone."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Diagnosis(Evidence):
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
-        values = {name: value for name, value in asdict(self).items() if name not in INTERNAL}
+        hidden = INTERNAL if self.condition_gain is not None else (*INTERNAL, *OF_CONDITION)
+        values = {name: value for name, value in asdict(self).items() if name not in hidden}
         return {"verdict": values.pop("verdict"), "reason": values.pop("reason"), **values}
 
     def __str__(self) -> str:
@@ -48,6 +53,12 @@ class Diagnosis(Evidence):
             f"KL(q(z) || p(z))     at least {self._with_error('prior_gap')} nats, {upper}",
             *(f"{f'KL of {name}':<20} {kl:.3f} nats" for name, kl in self.kl_blocks.items()),
         ]
+        if self.condition_gain is not None:
+            ignored = self.condition_gain <= IGNORED
+            end = ": the condition is ignored, what is generated does not depend on it" if ignored else ""
+            lines.append(
+                f"the decoder gains    {self._with_error('condition_gain')} nats by the own condition over another's{end}"
+            )
         if misses_codes(self.prior_gap, self.prior_gap_standard_error):
             lines.append(
                 "samples              from the prior miss the codes: it is far from q(z), where the decoder has learned"

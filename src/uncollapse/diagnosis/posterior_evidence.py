@@ -9,6 +9,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from uncollapse.data import Batch
+from uncollapse.diagnosis.condition_use import condition_gain
 from uncollapse.diagnosis.information import (
     ESTIMATOR,
     Estimate,
@@ -64,6 +65,8 @@ class Evidence:
     n: int
     kl_blocks: dict[str, float] = field(default_factory=dict)  # of each block of a chain, given those above it; their sum is kl
     not_finite: str = ""  # which numbers are not
+    condition_gain: float | None = None  # E log p(x|z, c) - E log p(x|z, c'), c' another's; None without a condition
+    condition_gain_standard_error: float | None = None
     hint: str = ""  # why the decoder is worse than none, where that is known
 
 
@@ -116,6 +119,7 @@ def measure(model: VAE, batch: Batch, train: Tensor | Reference | None, active: 
         n=len(x),
         kl_blocks=_blocks(q, p, own.z),
         not_finite=broken,
+        **({} if broken or batch.condition is None else _of_condition(model, own.z, batch)),
     )
 
 
@@ -244,6 +248,12 @@ def _of_decoder(model: VAE, batch: Batch, own: Scored, train: Tensor | Reference
         "to_tell": max(told.nats, without.mean - 2 * without.standard_error - told.shortfall),
         "hint": _hint(model, batch, own, told.log_marginal) if over.mean < 0 else "",
     }
+
+
+def _of_condition(model: VAE, z: Tensor, batch: Batch) -> dict[str, Any]:
+    """What the own condition gains over another's."""
+    found = condition_gain(model, z, batch)
+    return {} if found is None else named("condition_gain", found)
 
 
 def others(n: int) -> Tensor:

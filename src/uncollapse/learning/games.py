@@ -263,4 +263,4 @@ class OptimalCritic(Alternating):
             if not before - now > self.tolerance:
                 break
             before = now
-        return logged | self.turn(batch, t) | {"critic_steps": torch.full((1,), float(taken), device=batch.x.device)}
+        return logged | self.turn(batch, t) | {"critic_steps": torch.full((1,), float(taken), device=t.device)}

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from uncollapse import noise
-from uncollapse.data import Batch, Data
+from uncollapse.data import Batch, Data, as_batch
 from uncollapse.diagnosis import (
     Reference,
     Remedy,
@@ -56,7 +57,7 @@ class CollapseMonitor:
 
     n_observations = 0  # how many held-out observations a look is at
 
-    def look(self, batch: Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    def look(self, batch: Tensor | Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         """The diagnosis on held-out observations [N, *shape], without its remedies, as plain values.
 
         Args:
@@ -84,7 +85,8 @@ class PosteriorMonitor(CollapseMonitor):
         self.model = model
         self.reference = None if data is None else _reference(model, data)
 
-    def look(self, batch: Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    def look(self, batch: Tensor | Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        batch = as_batch(batch)
         if batch.n < 2:
             return {}
         seen = diagnose(self.model, batch, self.reference).as_dict()
@@ -116,7 +118,8 @@ class ModeMonitor(CollapseMonitor):
         self.objective, self.modes = objective, data.modes
         self.train = data.train.batch(data.train.some(min(self.n_observations, len(data.train)))).x
 
-    def look(self, batch: Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    def look(self, batch: Tensor | Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        batch = as_batch(batch)
         x = batch.x
         n = len(x) // self.objective.critic.pack * self.objective.critic.pack
         if n < 2:

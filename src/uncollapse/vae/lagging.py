@@ -74,7 +74,7 @@ class Lagging(Apart):
                 logged = self._ascend(self.of_theta, batch, t)[1]
         else:
             logged = self._ascend(self.forward, batch, t)[1]
-        return {**logged, "encoder_steps": batch.x.new_full((1,), taken)}
+        return {**logged, "encoder_steps": t.new_full((1,), float(taken))}
 
     def _catch_up(self, t: Tensor) -> int:
         """The inner loop; returns how many steps the encoder took."""
