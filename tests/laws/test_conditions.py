@@ -17,13 +17,17 @@ from uncollapse.distributions import (
     ConditionalNormal,
     FixedSigma,
     FullGaussian,
+    Generator,
     Normal,
     Refined,
     VampPrior,
     likelihoods,
     posteriors,
 )
+from uncollapse.divergences import R1, R2, Critic, GradientPenalty
 from uncollapse.evaluation import ais, log_likelihood
+from uncollapse.gan import GAN, ImplicitModel
+from uncollapse.learning import Alternating
 from uncollapse.networks import Features, LabelEmbedding, OneHot, RecurrentEncoder
 from uncollapse.training import Training, fit
 from uncollapse.vae import ELBO, IWAE, VAE, Amortized
@@ -152,3 +156,38 @@ def test_a_conditional_model_is_saved_with_its_conditions_and_sampled_by_them(tm
             model.sample(3, condition=wrong)
     with pytest.raises(ValueError, match="expected a condition for each observation, of kind label, got observations alone"):
         model.encode(torch.zeros(2, DATA))
+
+
+def conditional_gan(condition, penalties=()) -> GAN:
+    space = None if condition is None else LABELS.as_dict()
+    model = ImplicitModel.of(LATENT, [DATA], Normal, partial(Generator, network=affine), None, condition, space)
+    return GAN(model, partial(Critic, network=affine), penalties=penalties)
+
+
+@pytest.mark.parametrize("penalties", [[], [R1(), R2(), GradientPenalty()]])
+def test_a_game_whose_condition_has_no_weight_is_the_game_without_it(penalties) -> None:
+    """Both players' losses, and no gradient at the condition is penalised."""
+    mine, plain, batch, t = conditional_gan(OneHot, penalties), conditional_gan(None, penalties), batch_of(8), torch.zeros(())
+    with torch.no_grad():
+        for part, sizes, weight in (("model.likelihood", LATENT, 0.0), ("critic", DATA, 3.0)):
+            own, other = (g.get_submodule(f"{part}.network").layers[0] for g in (mine, plain))
+            own.weight[:, sizes:] = weight
+            other.weight.copy_(own.weight[:, :sizes])
+            other.bias.copy_(own.bias + weight)  # one of the features is 1
+    found = []
+    for objective, given in ((mine, batch), (plain, batch.x)):
+        torch.manual_seed(0)
+        loss = objective(given, t)[1]["generator_loss"]
+        torch.manual_seed(0)
+        found.append((loss, objective.judgement(*objective.pairs(given), t)[0]))
+    for a, b in zip(*found, strict=True):
+        assert_equal(a, b, 1e-12)
+
+
+def test_real_and_fake_are_judged_by_the_same_condition() -> None:
+    objective, batch = conditional_gan(OneHot), batch_of(8)
+    real, fake = objective.pairs(batch)
+    assert torch.equal(real[-1], fake[-1]) and torch.equal(real[-1].argmax(1), batch.condition)
+    data = conditioned_on_labels(from_arrays(torch.randn(40, DATA), labels=torch.arange(40) % CLASSES))
+    fitted = fit(Alternating(objective), data, Training(steps=2, batch_size=10))
+    assert fitted.model.sample(3, condition=2).shape == (3, DATA)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.distributions.still import evaluating
 from uncollapse.divergences import Critic, Game, Judged, Things
 from uncollapse.gan import GAN
@@ -85,22 +86,27 @@ def critic_evidence(critic: Critic, game: Game, real: Things, fake: Things, trai
 
 
 @torch.no_grad()
-def game_evidence(objective: GAN, x: Tensor, drawn: Drawn | None = None, train: Tensor | None = None) -> CriticEvidence | None:
-    """What a game's critic says of held-out observations x [n, *shape] and as many draws; None of less than one pack.
+def game_evidence(
+    objective: GAN, x: Tensor | Batch, drawn: Drawn | None = None, train: Tensor | Batch | None = None
+) -> CriticEvidence | None:
+    """What a game's critic says of held-out observations and as many draws; None of less than one pack.
 
     Args:
         objective: The game.
-        x: Observations that it was not trained on.
-        drawn: The model's draws, as many; None: new ones.
+        x: Observations [n, *shape] that it was not trained on, with their conditions if there are any.
+        drawn: The model's draws, as many and of the same conditions; None: new ones.
         train: Observations that it was trained on, as many or more; None: nothing is told of overfitting.
     """
-    n = len(x) // objective.critic.pack * objective.critic.pack
+    batch = as_batch(x)
+    n = batch.n // objective.critic.pack * objective.critic.pack
     if not n:
         return None
     with evaluating(objective):
-        drawn = objective.model.draws(x[:n]) if drawn is None else Drawn(*(part[:n] for part in drawn))
-        seen = objective.reals(train[:n]) if train is not None and len(train) >= n else None
-        return critic_evidence(objective.critic, objective.game, objective.reals(x[:n]), objective.fakes(drawn), seen)
+        batch = objective.model.embed(batch.rows(slice(n)))
+        drawn = objective.model.draws(batch) if drawn is None else Drawn(*(part[:n] for part in drawn))
+        rows = None if train is None else as_batch(train).rows(slice(n))
+        seen = objective.reals(rows) if rows is not None and rows.n == n else None
+        return critic_evidence(objective.critic, objective.game, objective.reals(batch), objective.fakes(drawn, batch), seen)
 
 
 def above(a: Tensor, b: Tensor) -> float:

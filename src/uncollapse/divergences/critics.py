@@ -52,6 +52,7 @@ class Critic(Part, nn.Module):
     """
 
     given: ClassVar[tuple[str, ...]] = ("shapes",)
+    conditions: int = 0  # how many of the last things are features of a condition, at which no gradient is penalised
 
     def __init__(
         self,

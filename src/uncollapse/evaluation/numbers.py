@@ -78,6 +78,17 @@ MEASURES = {
         "Gain over no code", "nats", "log p(x|z) less that of the data's averages: below 0 reconstructions are wrong"
     ),
     "gain_over_marginal_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
+    "condition_gain": Quantity(
+        "Gain by the condition",
+        "nats",
+        "log p(x|z, c) less log p(x|z, c′) with another's condition: 0 is a condition that is ignored",
+    ),
+    "condition_gain_standard_error": Quantity("Its standard error", "nats", "what other observations would change", "±"),
+    "condition_effect": Quantity(
+        "Effect of the condition",
+        "",
+        "how far another condition moves a draw, beside how far another latent does: 0 is ignored",
+    ),
     "to_tell": Quantity("There was to tell", "nats", "what simple codes tell of these data, or what is modelled without z"),
     "aggregate_kl": Quantity(
         "KL(q(z) ‖ p(z)) at most",

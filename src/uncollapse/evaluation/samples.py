@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from uncollapse import noise
-from uncollapse.data import Data
+from uncollapse.data import Batch, Data
 from uncollapse.diagnosis import CriticEvidence, Measure, SampleDiagnosis, diagnose_samples, game_evidence
+from uncollapse.diagnosis.condition_use import IGNORED, condition_effect
 from uncollapse.diagnosis.game_course import with_course
 from uncollapse.diagnosis.mode_verdict import LEAST
 from uncollapse.distributions import LatentVariableModel
@@ -69,9 +70,12 @@ def evaluate_samples(
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         real, fake = beside(model, data, split, draws, seed)
-        critic = None if game is None else game_evidence(game, real[:HEARD], train=_rows(data, HEARD, real))
+        held_out = Batch(real) if model.condition is None else _batch(model, data, split, draws)
+        critic = None if game is None else game_evidence(game, held_out.rows(slice(HEARD)), train=_rows(data, HEARD, real))
         seen = _diagnosed(real, fake, data, split, extractor, critic, seed)
         found = {k: v for k, v in with_course(seen.as_dict(), looks).items() if k != "n"} | {"n_samples": len(fake)}
+        if held_out.condition is not None:
+            found |= _of_condition(model, held_out.condition, found.get("notes", []))
         whole = not quick and bool(fake.isfinite().all())
         if whole:
             noise.seed_step(seed, 1)
@@ -125,13 +129,25 @@ def fid_of_draws(model: LatentVariableModel, data: Data, draws: int, extractor: 
         return {"fid": fid(a, b), "features": words, "n_samples": len(fake)}
 
 
+def _of_condition(model: LatentVariableModel, condition: Tensor, notes: list[str]) -> dict[str, Any]:
+    """How far the condition moves what is generated, and a note where it does not."""
+    effect = condition_effect(model, condition)
+    ignored = effect is not None and effect < IGNORED
+    note = "the condition is ignored: another one hardly changes what is generated"
+    return {"condition_effect": effect} | ({"notes": [*notes, note]} if ignored else {})
+
+
 def beside(model: LatentVariableModel, data: Data, split: str, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     """Observations of a split, at random, and as many draws."""
-    like = model.like
-    source = data.split(split).to(like.device, like.dtype)
     noise.seed_step(seed, 0)
-    real = source.batch(source.some(min(draws, len(source)))).x
+    real = _batch(model, data, split, draws).x
     return real, drawn(model, len(real))
+
+
+def _batch(model: LatentVariableModel, data: Data, split: str, n: int) -> Batch:
+    """At most n observations of a split, at random and always the same ones, with their conditions."""
+    source = data.split(split).to(model.like.device, model.like.dtype)
+    return source.batch(source.some(min(n, len(source))))
 
 
 def drawn(model: LatentVariableModel, n: int, chunk: int = 1000) -> Tensor:
@@ -139,7 +155,7 @@ def drawn(model: LatentVariableModel, n: int, chunk: int = 1000) -> Tensor:
     return torch.cat([model.sample(min(chunk, n - i)) for i in range(0, n, chunk)])
 
 
-def _rows(data: Data, n: int, like: Tensor) -> Tensor:
+def _rows(data: Data, n: int, like: Tensor) -> Batch:
     """Random rows of the training split, at most n."""
     train = data.train.to(like.device, like.dtype)
-    return train.batch(train.some(min(n, len(train)))).x
+    return train.batch(train.some(min(n, len(train))))

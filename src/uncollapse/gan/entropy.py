@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from uncollapse.data import Batch, as_batch
 from uncollapse.distributions import HMC, LatentVariableModel
 from uncollapse.distributions.still import evaluating
 from uncollapse.learning import Logged
@@ -54,26 +55,29 @@ class Entropy(Part, nn.Module):
         self.lam, self.burn_in, self.draws = lam, burn_in, draws
         self.sampler = sampler()
 
-    def forward(self, model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Logged]:
-        """For draws x [B, *shape], with their gradient, and their latents z [B, L]: numbers [B] that are 0 and have λ times the
+    def forward(self, model: LatentVariableModel, drawn: Tensor | Batch, z: Tensor) -> tuple[Tensor, Logged]:
+        """For draws [B, *shape], with their gradient, and their latents z [B, L]: numbers [B] that are 0 and have λ times the
         entropy's gradient, the mean acceptance of the chains, and how far z moves in them."""
-        score, acceptance, moved = self._score(model, x.detach(), z.detach())
+        batch = as_batch(drawn)
+        x = batch.x
+        score, acceptance, moved = self._score(model, batch.map(Tensor.detach), z.detach())
         surrogate = -self.lam * (score * x).flatten(1).sum(1)
         return surrogate - surrogate.detach(), {"acceptance": acceptance, "latent_move": moved}
 
-    def _score(self, model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _score(self, model: LatentVariableModel, drawn: Tensor | Batch, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The estimate of ∇ log p(x) [B, *shape], the acceptance [B], and the distance of the last draw from z [B]."""
-        score, accepted, start = torch.zeros_like(x), torch.zeros_like(z[:, 0]), z
+        batch = as_batch(drawn)
+        score, accepted, start = torch.zeros_like(batch.x), torch.zeros_like(z[:, 0]), z
         with evaluating(model):
             for draw in range(self.draws):
                 transitions = self.burn_in + 1 if draw == 0 else 1
-                z, acceptance = self.sampler(lambda z: model.log_joint(x, z), z, transitions)
-                score, accepted = score + _gradient(model, x, z) / self.draws, accepted + acceptance / self.draws
+                z, acceptance = self.sampler(lambda z: model.log_joint(batch, z), z, transitions)
+                score, accepted = score + _gradient(model, batch, z) / self.draws, accepted + acceptance / self.draws
         return score, accepted, (z - start).square().sum(-1).sqrt()
 
 
-def _gradient(model: LatentVariableModel, x: Tensor, z: Tensor) -> Tensor:
+def _gradient(model: LatentVariableModel, batch: Batch, z: Tensor) -> Tensor:
     """∇_x log p(x|z)."""
     with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        return torch.autograd.grad(model.likelihood(z).log_prob(x).sum(), x)[0]
+        x = batch.x.detach().requires_grad_()
+        return torch.autograd.grad(model.log_likelihood(z, batch._replace(x=x)).sum(), x)[0]

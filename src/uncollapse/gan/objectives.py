@@ -70,8 +70,10 @@ class GAN(TwoPlayer):
         entropy: Entropy | None = None,
     ):
         self._admit(model, game, augmentation, entropy)
-        shapes = [model.likelihood.shape, *([Size((model.prior.features,))] if self.joint else [])]
-        super().__init__(model, critic(shapes), game, penalties)
+        latents = [Size((model.prior.features,))] if self.joint else []
+        conditions = [] if model.condition is None else [Size((model.condition.features,))]
+        super().__init__(model, critic([model.likelihood.shape, *latents, *conditions]), game, penalties)
+        self.critic.conditions = len(conditions)
         self.augmentation, self.entropy = augmentation, entropy
 
     def _admit(self, model: ImplicitModel, game: Game, augmentation: Augmentation | None, entropy: Entropy | None) -> None:
@@ -108,12 +110,12 @@ class GAN(TwoPlayer):
             )
 
     def forward(self, batch: Tensor | Batch, t: Tensor, parameters: Tensor | None = None) -> tuple[Tensor, Logged]:
-        x = as_batch(batch).x
+        batch = as_batch(self.model.embed(batch))
         drawn = self.model.draws(batch)
-        fake = self.judgement.logits(self.fakes(drawn), t)
-        real = self.judgement.logits(self.reals(x), t) if self.sees_real else None
+        fake = self.judgement.logits(self.fakes(drawn, batch), t)
+        real = self.judgement.logits(self.reals(batch), t) if self.sees_real else None
         loss = self.game.generator(fake, real) + self.encoder_loss(real)
-        gain, told = self.gain(drawn)
+        gain, told = self.gain(drawn, batch)
         return gain.reshape(-1, self.critic.pack).mean(1) - loss, {"generator_loss": loss, **told}
 
     @property
@@ -125,19 +127,24 @@ class GAN(TwoPlayer):
         """What an encoder in the game minimises, by the logits of the real pairs."""
         return 0.0
 
-    def gain(self, drawn: Drawn) -> tuple[Tensor, Logged]:
-        """What the model is paid for beside the game, [B], and what to log of it."""
+    def gain(self, drawn: Drawn, batch: Batch | None = None) -> tuple[Tensor, Logged]:
+        """What the model is paid for beside the game, [B], and what to log of it; `batch` holds the conditions of the draws."""
         if self.entropy is None:
             return drawn.z.new_zeros(len(drawn.z)), {}
-        return self.entropy(self.model, drawn.x, drawn.z)
+        return self.entropy(self.model, _drawn_batch(drawn, batch), drawn.z)
 
-    def reals(self, x: Tensor) -> Things:
-        """What the critic judges of observations x [B, *shape]."""
-        return (x,)
+    def reals(self, batch: Tensor | Batch) -> Things:
+        """What the critic judges of observations: their inferred latents too where it is a joint one, and their condition."""
+        return (as_batch(batch).x, *self.seen_condition(batch))
 
-    def fakes(self, drawn: Drawn) -> Things:
-        """What the critic judges of the model's draws: their latents too where it is a joint one."""
-        return (drawn.x, drawn.z) if self.joint else (drawn.x,)
+    def fakes(self, drawn: Drawn, batch: Tensor | Batch) -> Things:
+        """What the critic judges of the model's draws of a batch's conditions: their latents too where it is a joint one."""
+        return (*(drawn if self.joint else drawn[:1]), *self.seen_condition(batch))
+
+    def seen_condition(self, batch: Tensor | Batch) -> Things:
+        """The features of the condition, which the critic sees last; nothing of a model without one."""
+        features = self.model.embed(batch).features
+        return () if features is None else (features,)
 
     def augmented(self, things: Things) -> Things:
         """The observation augmented, in train() alone; a latent beside it stays."""
@@ -146,13 +153,18 @@ class GAN(TwoPlayer):
         return self.augmentation(things[0]), *things[1:]
 
     def pairs(self, batch: Tensor | Batch) -> tuple[Things, Things]:
-        x = as_batch(batch).x
-        return self.reals(x), self.fakes(self.model.draws(batch))
+        batch = self.model.embed(batch)
+        return self.reals(batch), self.fakes(self.model.draws(batch), batch)
 
     def after_critic(self, logged: Logged) -> None:
         super().after_critic(logged)
         if self.augmentation is not None:
             self.augmentation.follow(logged["critic_real"] - (self.game.boundary or 0.0))
+
+
+def _drawn_batch(drawn: Drawn, batch: Batch | None) -> Batch:
+    """The model's draws with the conditions that they were made of."""
+    return Batch(drawn.x) if batch is None else batch._replace(x=drawn.x)
 
 
 class ALI(GAN):
@@ -185,8 +197,8 @@ class ALI(GAN):
         """The roles exchanged: a real pair is to pass for a fake. Where pairs are judged the game's own loss moves both."""
         return 0.0 if real is None or self.game.pairs else self.game.inference(real)
 
-    def reals(self, x: Tensor) -> Things:
-        return x, self.model.posterior(x).rsample()
+    def reals(self, batch: Tensor | Batch) -> Things:
+        return as_batch(batch).x, self.model.infer(batch).rsample(), *self.seen_condition(batch)
 
 
 class VEEGAN(GAN):
@@ -227,14 +239,16 @@ class VEEGAN(GAN):
         super().__init__(model, critic, game, penalties, augmentation, entropy)
         self.lam = lam
 
-    def reals(self, x: Tensor) -> Things:
+    def reals(self, batch: Tensor | Batch) -> Things:
         with torch.no_grad():
-            z = self.model.posterior(x).sample()
-        return x, z
+            z = self.model.infer(batch).sample()
+        return as_batch(batch).x, z, *self.seen_condition(batch)
 
-    def gain(self, drawn: Drawn) -> tuple[Tensor, Logged]:
-        gain, told = super().gain(drawn)
-        reconstruction = self.model.posterior(drawn.x).log_prob(drawn.z.detach())  # a prior learns by the game alone
+    def gain(self, drawn: Drawn, batch: Batch | None = None) -> tuple[Tensor, Logged]:
+        gain, told = super().gain(drawn, batch)
+        reconstruction = self.model.infer(_drawn_batch(drawn, batch)).log_prob(
+            drawn.z.detach()
+        )  # a prior learns by the game alone
         return gain + self.lam * reconstruction, told | {"reconstruction": reconstruction}
 
 
@@ -275,7 +289,7 @@ class InfoGAN(GAN):
     ):
         super().__init__(model, critic, game, penalties, augmentation, entropy)
         with torch.no_grad():
-            if not isinstance(model.posterior(torch.zeros(1, *model.likelihood.shape)), DiagonalNormal):
+            if not isinstance(model.posterior(torch.zeros(1, *model.posterior.shape)), DiagonalNormal):
                 raise ValueError(
                     f"InfoGAN reads a code unit by unit, came {type(model.posterior).__name__}; write --posterior Gaussian"
                 )
@@ -283,9 +297,9 @@ class InfoGAN(GAN):
             raise ValueError(f"expected a code of 1 to {model.prior.features} latents, came {code}")
         self.lam, self.code = lam, code
 
-    def gain(self, drawn: Drawn) -> tuple[Tensor, Logged]:
-        gain, told = super().gain(drawn)
-        q = self.model.posterior(drawn.x)
+    def gain(self, drawn: Drawn, batch: Batch | None = None) -> tuple[Tensor, Logged]:
+        gain, told = super().gain(drawn, batch)
+        q = self.model.infer(_drawn_batch(drawn, batch))
         score = -0.5 * ((drawn.z.detach() - q.loc) / q.scale).square() - q.log_scale  # up to a constant, unit by unit
         information = score[:, : self.code].sum(-1)
         return gain + self.lam * information, told | {"information": information}

@@ -46,10 +46,12 @@ class Judgement(nn.Module):
         return self._scored(self.logits(real, t), self.logits(fake, t))
 
     def _penalised(self, real: Things, fake: Things, t: Tensor) -> tuple[Tensor, Logged]:
-        def judge(things: Things) -> Tensor:
-            return self.logits(things, t)
+        n = len(real) - self.critic.conditions  # a row's condition is the same of real and fake
 
-        a, b = Judged.by(judge, real), Judged.by(judge, fake)
+        def judge(things: Things) -> Tensor:
+            return self.logits((*things, *real[n:]), t)
+
+        a, b = Judged.by(judge, real[:n]), Judged.by(judge, fake[:n])
         bound, logged = self._scored(a.logits, b.logits)
         penalty = torch.stack([penalty(judge, a, b, t) for penalty in self.penalties]).sum(0)
         return bound - penalty, logged | {"penalty": penalty}

@@ -116,7 +116,7 @@ class ModeMonitor(CollapseMonitor):
 
     def __init__(self, objective: GAN, data: Data):
         self.objective, self.modes = objective, data.modes
-        self.train = data.train.batch(data.train.some(min(self.n_observations, len(data.train)))).x
+        self.train = data.train.batch(data.train.some(min(self.n_observations, len(data.train))))
 
     def look(self, batch: Tensor | Batch, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         batch = as_batch(batch)
@@ -126,7 +126,7 @@ class ModeMonitor(CollapseMonitor):
             return {}
         with evaluating(self.objective), torch.no_grad():
             drawn = self.objective.model.draws(batch.rows(slice(n)))
-            critic = game_evidence(self.objective, x[:n], drawn, self.train)
+            critic = game_evidence(self.objective, batch.rows(slice(n)), drawn, self.train)
             seen = diagnose_samples(drawn.x, x[:n], modes=self.modes, critic=critic)
         found = seen.as_dict()
         found = with_course(found, [*earlier, found])
