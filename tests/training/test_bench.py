@@ -12,8 +12,8 @@ import torch
 
 from uncollapse.report.rows import markdown
 from uncollapse.training import CheckpointError
-from uncollapse.training.bench import EACH, Bench, Table, carry_out, results
-from uncollapse.training.documents import RECORD
+from uncollapse.training.bench import Bench, Table, carry_out, results
+from uncollapse.training.documents import EACH, RECORD
 from uncollapse.training.recipe import Recipe
 
 QUICK = ["--steps", "30", "--training.validate_every", "30", "--posterior.network.hidden", "[8]"]

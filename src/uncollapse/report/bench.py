@@ -62,7 +62,7 @@ def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found
         version=uncollapse.__version__,
     )
     page = out / "report.html"
-    write_text(page, text)
+    write_text(page, text, out)
     return page
 
 

@@ -72,7 +72,7 @@ def write_report(run: Path, model: LatentVariableModel | None, x: Tensor | Batch
         **told,
     )
     page = run / "report.html"
-    write_text(page, text)
+    write_text(page, text, run)
     return page
 
 

@@ -24,7 +24,7 @@ from uncollapse.folder_names import check_folder_name
 from uncollapse.own_modules import Named
 from uncollapse.plain_files import read_json, read_yaml
 from uncollapse.training.checkpoint import CheckpointError
-from uncollapse.training.documents import check, put
+from uncollapse.training.documents import EACH, ROW, check, put
 from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.named import located
@@ -35,11 +35,8 @@ from uncollapse.vae import VAE
 Found = dict[str, Any]
 """The numbers of a row by the names of summary.json, or its `error`."""
 
-ROW = "row.json"  # in a row's folder: its numbers, and what it was asked for
 MOST = 10_000_000
 """Importance samples, or draws, that a table may ask for."""
-
-EACH = "log_likelihoods.npy"  # in a row's folder: log p(x) of each test observation, [N] in nats
 
 
 @dataclass(frozen=True)
@@ -253,7 +250,7 @@ def carry_out(
     for title, row in _places(chosen):
         folder, what = out / title / row, asked[title, row]
         if not (folder / ROW).exists():
-            with sole_writer(folder):
+            with sole_writer(folder, out):
                 _carry_out_row(what, folder, partial(watching, title, row), parts)
         yield title, row, _done(folder)
 

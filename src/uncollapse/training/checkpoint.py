@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from uncollapse.atomic_write import atomic_write, remedy
+from uncollapse.atomic_write import atomic_write, refuse_links, remedy
 from uncollapse.plain_files import Damaged, read_json
 
 FORMAT = 1
@@ -117,15 +117,22 @@ def _identity(directory: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def write(file: Path, content: str | bytes) -> None:
+def write(file: Path, content: str | bytes, root: Path | None = None) -> None:
     """Write a file of the run folder whole or not at all.
 
+    Args:
+        file: The file.
+        content: Its content.
+        root: The run folder, below which nothing may be a symbolic link; None: the file's own folder.
+
     Raises:
-        CheckpointError: If the disk is full or cannot be written to.
+        CheckpointError: If the disk is full or cannot be written to, or a link would lead elsewhere.
     """
+    root = file.parent if root is None else root
     try:
+        refuse_links(root, file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as stream:
+        with atomic_write(file, root) as stream:
             stream.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         reason = str(error) if error.strerror is None else f"cannot write {file}: {error.strerror}; {remedy(error)}"
