@@ -44,7 +44,11 @@ class Meter:
 
     def restore(self, state: dict[str, Tensor], order: Iterable[str] = ()) -> None:
         """Take over what `state` gave, in this order of names."""
-        means = {k.removeprefix("meter."): list(v.unbind()) for k, v in state.items() if k.startswith("meter.")}
+        kept = {name: value for name, value in state.items() if name.startswith("meter.")}
+        for name, value in kept.items():
+            if value.dim() != 1 or not value.is_floating_point():
+                raise ValueError(f"expected a real number a step as {name}, got {value.dtype} {list(value.shape)}")
+        means = {name.removeprefix("meter."): list(value.unbind()) for name, value in kept.items()}
         self.means = {name: means[name] for name in (*order, *means) if name in means}
 
 
@@ -145,6 +149,8 @@ def check_log(file: Path) -> None:
     if not file.is_file():
         raise CheckpointError(f"{file} is gone; take a copy of it, or train again")
     n, digest = record.get("bytes", 0), hashlib.sha256()
+    if type(n) is not int:
+        raise CheckpointError(f"expected the bytes of {file} in the last checkpoint, got {n!r:.80}; train again")
     with file.open("rb") as stream:
         while n > 0 and (part := stream.read(min(n, LONGEST))):
             digest.update(part)

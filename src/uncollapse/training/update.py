@@ -1,8 +1,10 @@
 """The one place where a loss becomes a step of the weights."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from uncollapse.schedules import Schedule
+from uncollapse.tensor_files import check_state
 from uncollapse.training.settings import Training
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -110,13 +113,34 @@ class Update:
         return named
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave."""
-        for i, average in enumerate(self.average):
-            average.copy_(state[f"average.{i}"])
+        """Take over what `state` gave.
+
+        Raises:
+            ValueError: If a value has another shape or type than this optimiser's, which would read beyond its end.
+        """
+        averages = {f"average.{i}": average for i, average in enumerate(self.average)}
+        check_state({name: value for name, value in state.items() if name.startswith("average.")}, averages)
+        for name, average in averages.items():
+            average.copy_(state[name])
         for i, p in enumerate(self.parameters):
             prefix = f"optimizer.{i}."
-            values = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            self.optimizer.state[p] = {key: value.to(p.device) for key, value in values.items()}
+            values = {key: value for key, value in state.items() if key.startswith(prefix)}
+            if values:  # a weight that no loss has moved yet has none
+                check_state(values, {f"{prefix}{key}": value for key, value in _state_of(self.optimizer, p).items()})
+            self.optimizer.state[p] = {key.removeprefix(prefix): value.to(p.device) for key, value in values.items()}
+
+
+def _state_of(optimizer: Optimizer, p: Tensor) -> dict[str, Tensor]:
+    """The state that this optimiser has of such a parameter after a step, whose values do not matter."""
+    if optimizer.state.get(p):  # of one that begins with it
+        return dict(optimizer.state[p])
+    like = torch.zeros_like(p, requires_grad=True)
+    like.grad = torch.zeros_like(like)
+    group = next(group for group in optimizer.param_groups if any(q is p for q in group["params"]))
+    alone = copy(optimizer)
+    alone.param_groups, alone.state = [{**group, "params": [like]}], defaultdict(dict)
+    alone.step()
+    return {key: value for key, value in alone.state[like].items() if isinstance(value, Tensor)}
 
 
 def check_rates(optimizer: Optimizer) -> None:
