@@ -85,7 +85,18 @@ def test_data_that_are_none_are_refused(data: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"nll": "low"}', '{"verdict": [1]}', '{"remedies": "x"}', '{"seed": []}', "[]", '{"kl": 1e999}']
+    "text",
+    [
+        '{"nll": "low"}',
+        '{"verdict": [1]}',
+        '{"remedies": "x"}',
+        '{"seed": []}',
+        "[]",
+        '{"kl": 1e999}',
+        *[f'{{"{name}": 1{"0" * 400}}}' for name in ("nll", "seconds", "zzz", "zzz_data")],
+        json.dumps({str(i): i for i in range(1001)}),
+    ],
+    ids=lambda text: text[:20],
 )
 def test_a_summary_of_other_kinds_of_values_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "summary.json").write_text(text)
@@ -96,7 +107,16 @@ def test_a_summary_of_other_kinds_of_values_is_refused(text: str, tmp_path: Path
 
 @pytest.mark.parametrize(
     "line",
-    ["[]", '{"step": 1}', '{"kind": "train", "step": "1"}', '{"kind": "train", "step": 1, "elbo": "x"}', "[" * 10**5, "{"],
+    [
+        "[]",
+        '{"step": 1}',
+        '{"kind": "train", "step": "1"}',
+        '{"kind": "train", "step": 1, "elbo": "x"}',
+        "[" * 10**5,
+        "{",
+        '{"kind": "valid", "step": 1, "kl_units": 5}',
+        '{"kind": "valid", "step": 1, "kl_units": [[1]]}',
+    ],
 )
 def test_a_damaged_line_of_the_log_is_named_and_a_cut_one_left_out(line: str, tmp_path: Path) -> None:
     file, whole = tmp_path / "metrics.jsonl", '{"kind": "train", "step": 1, "elbo": -3.5, "kl_units": [1.0, null]}\n'
@@ -105,6 +125,21 @@ def test_a_damaged_line_of_the_log_is_named_and_a_cut_one_left_out(line: str, tm
     file.write_text(whole + line + "\n" + whole)
     with pytest.raises(ValueError, match="damaged in line 2"):
         read_lines(file)
+
+
+@pytest.mark.parametrize("n", [3, 200, 300, 1000, 12345])
+def test_of_a_long_log_some_lines_are_read_and_the_last_ones(n: int, tmp_path: Path) -> None:
+    """About as many as are asked for of the training and of all else, in their order, whatever the number of lines."""
+    file, most = tmp_path / "metrics.jsonl", 50
+    kinds = ["valid" if step % 3 == 0 else "train" for step in range(n)]
+    file.write_text("".join(json.dumps({"kind": kind, "step": step}) + "\n" for step, kind in enumerate(kinds)))
+    lines = read_lines(file, most)
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+    for kind in ("train", "valid"):
+        there = [step for step in range(n) if kinds[step] == kind]
+        found = [line["step"] for line in lines if line["kind"] == kind]
+        assert (found[0], found[-1]) == (there[0], there[-1])
+        assert found == there if len(there) <= 2 * most else most <= len(found) <= 2 * most + 1
 
 
 @pytest.mark.parametrize(

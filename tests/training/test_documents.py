@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,21 @@ def test_a_link_leads_no_document_elsewhere(link: str, run: Path) -> None:
     with pytest.raises(CheckpointError, match=r"got .*, a symbolic link; .* write elsewhere with --out"):
         put(run, AFTER | {SUMMARY: "{}"})
     assert before == (outside.read_bytes() if outside.is_file() else (outside / "documents.json").read_bytes())
+
+
+@pytest.mark.parametrize("name", [CONFIG, SUMMARY, WORDS, RECORD])
+def test_a_document_without_end_is_refused_before_it_is_read(name: str, run: Path) -> None:
+    os.truncate(run / name, 2**40)
+    with pytest.raises(
+        CheckpointError, match=rf"expected at most [\d,]+ bytes in .*{name}, got 1,099,511,627,776; take a copy"
+    ):
+        check(run)
+
+
+def test_a_recorded_configuration_without_end_is_not_parsed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "".join(f"k{i}: {{a: [1, 2, 3]}}\n" for i in range(60_000))
+    forge(run, config=long)
+    (run / CONFIG).write_text("a: 1\n" + long[: len(long) // 2])
+    monkeypatch.setattr(yaml, "load", None)
+    with pytest.raises(CheckpointError, match="cannot be compared with what it was"):
+        check(run, CONFIG)

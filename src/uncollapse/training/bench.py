@@ -15,6 +15,7 @@ import torch
 
 from uncollapse.allowlist import NotAllowedError
 from uncollapse.data import Data
+from uncollapse.data.files import array
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, fid_of_draws, with_modes
 from uncollapse.evaluation.extractors import EXTRACTORS
@@ -37,6 +38,10 @@ Found = dict[str, Any]
 
 MOST = 10_000_000
 """Importance samples, or draws, that a table may ask for."""
+
+
+COUNTED = ("difference", "seconds", "steps", "seed", "n_examples", "n_samples", "modes", "known_modes", "latent_units")
+"""Names in row.json that stand for numbers, beside those of summary.json."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +313,10 @@ def _done(folder: Path) -> Found:
     found = checked_summary(read_json(folder / ROW), folder / ROW)
     if not isinstance(found.get("asked", {}), dict) or not isinstance(found.get("error", ""), str):
         raise ValueError(f"{folder / ROW} is damaged: expected what was asked for, and an error as text; remove it")
+    for name, value in found.items():
+        counted = name in COUNTED or name.endswith("_standard_error")
+        if counted and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+            raise ValueError(f"{folder / ROW} is damaged: expected a number as {name}, got {value!r:.80}; remove it")
     return found
 
 
@@ -371,6 +380,19 @@ def results(bench: Bench, out: Path) -> dict[str, dict[str, Found]]:
     return found
 
 
+def _each(file: Path) -> np.ndarray:
+    """The numbers of each test observation, [N] as float64.
+
+    Raises:
+        ValueError: If the file holds something else.
+    """
+    values = array(file)
+    if values.dtype != np.float64 or values.ndim != 1 or not len(values):
+        kind = f"{values.dtype} of shape {values.shape}"
+        raise ValueError(f"expected float64 numbers in {file}, one an observation, got {kind}; take {file.parent} away")
+    return np.asarray(values)
+
+
 def _difference(folder: Path, first: Path) -> dict[str, float]:
     """nll less that of the first row, paired over test observations, and the standard error of that."""
     if folder == first or not all((place / EACH).exists() for place in (folder, first)):
@@ -379,6 +401,13 @@ def _difference(folder: Path, first: Path) -> dict[str, float]:
         return {}
     for place in (first, folder):
         check(place, EACH)
-    less = np.subtract(*(np.load(place / EACH, allow_pickle=False) for place in (first, folder)))
+    one, other = (_each(place / EACH) for place in (first, folder))
+    if len(one) != len(other):
+        raise ValueError(
+            f"expected as many numbers in {folder / EACH} as in that of {first}, {len(one)}, got {len(other)}; take {folder} away"
+        )
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):  # of a model that gives an observation no density
+        return {}
+    less = one - other
     error = float(less.std(ddof=1)) / math.sqrt(len(less)) if len(less) > 1 else math.nan
     return plain({"difference": float(less.mean()), "difference_standard_error": error})

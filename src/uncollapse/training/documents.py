@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from uncollapse.plain_files import check_yaml
+from uncollapse.plain_files import LARGEST_JSON, LOADER, Damaged, check_plain, check_yaml
 from uncollapse.training.checkpoint import TRIES, CheckpointError, hash_of, values_of, write
 
 CONFIG, WORDS, SUMMARY = "config.yaml", "words.txt", "summary.json"
@@ -31,6 +31,9 @@ ROW, EACH = "row.json", "log_likelihoods.npy"
 RECORD = "checkpoints/documents.json"
 RECORDED = "documents"
 """The value of a checkpoint that says whether the run's documents are recorded."""
+
+LARGEST = {WORDS: 2**24, EACH: 2**28}
+"""Bytes that documents may have which are no plain values."""
 
 SHOWN, LEAVES = 5, 10_000  # differences that a message names, and values of a configuration that are compared at most
 
@@ -200,8 +203,10 @@ def _changes(record: Record | None, content: bytes) -> list[tuple[str, Any, Any]
     if len(content) > 2 * len(config) + 1000:
         return None
     try:
-        check_yaml(content.decode())
-        before, now = (yaml.safe_load(text) for text in (config, content.decode()))
+        texts = [config, content.decode()]
+        for text in texts:
+            check_yaml(text)
+        before, now = (yaml.load(text, Loader=LOADER) for text in texts)  # a safe loader
         return list(differences(before, now))
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):
         return None
@@ -234,8 +239,18 @@ def _write_record(run: Path, record: Record) -> None:
 
 
 def _content(file: Path) -> bytes | None:
-    """The bytes of a file; None where there is none, or a pipe or device in its place."""
-    return file.read_bytes() if file.is_file() else None
+    """The bytes of a file; None where there is none, or a pipe or device in its place.
+
+    Raises:
+        CheckpointError: If they are more than any training writes.
+    """
+    if not file.is_file():
+        return None
+    try:
+        check_plain(file, LARGEST.get(file.name, LARGEST_JSON))
+    except Damaged as error:
+        raise CheckpointError(f"{error}; take a copy of it, or train again") from error
+    return file.read_bytes()
 
 
 def _text(content: bytes | None) -> str | None:
