@@ -44,8 +44,9 @@ FORGED = 0.4
 """The share of cases whose hashes are computed anew."""
 
 VALUES: list[Any] = [
-    None, True, -1, 0, 2, 10**9, 10**18, 10**400, 0.5, -2.5, 1e-300, 1e300, math.nan, math.inf, "", "x", "os.system", "../../x", "/etc/hosts",
-    "\x1b[31m", "$x_{$", "\ud800", [], [1], [[]], ["x"], [1.5] * 1000, {}, {"a": 1}, {"class_path": "os.system"},
+    None, True, -1, 0, 2, 10**9, 10**18, 10**400, 0.5, -2.5, 1e-300, 1e300, math.nan, math.inf, "", "x", "os.system",
+    "../../x", "/etc/hosts", "\x1b[31m", "$x_{$", "\ud800", [], [1], [[]], ["x"], [1.5] * 1000, {}, {"a": 1},
+    {"class_path": "os.system"},
 ]  # fmt: skip
 """What a value of a JSON file becomes."""
 
@@ -142,8 +143,10 @@ def _other_tensors(file: Path, chance: Random) -> str:
     """Change the shapes, types or values of one tensor of a file, or of all."""
     how = chance.choice(list(TENSORS))
     tensors = load_file(file)
-    chosen = tensors if chance.random() < 0.5 else [chance.choice(sorted(tensors))]
-    for name in list(chosen):
+    chosen = sorted(tensors)
+    if chosen and chance.random() < 0.5:
+        chosen = [chance.choice(chosen)]
+    for name in chosen:
         tensors[name] = TENSORS[how](tensors[name]).contiguous().clone()
     if how == "renamed":
         tensors = {f"{name}x": value for name, value in tensors.items()}

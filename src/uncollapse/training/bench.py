@@ -404,7 +404,7 @@ def _difference(folder: Path, first: Path) -> dict[str, float]:
     one, other = (_each(place / EACH) for place in (first, folder))
     if len(one) != len(other):
         raise ValueError(
-            f"expected as many numbers in {folder / EACH} as in that of {first}, {len(one)}, got {len(other)}; take {folder} away"
+            f"expected {len(one)} numbers in {folder / EACH}, as many as {first} has, got {len(other)}; take {folder} away"
         )
     if not (np.isfinite(one).all() and np.isfinite(other).all()):  # of a model that gives an observation no density
         return {}
