@@ -14,6 +14,7 @@ from torch.optim import Adam, Optimizer
 
 from uncollapse.schedules import Schedule
 from uncollapse.tensor_files import check_state
+from uncollapse.training.complaints import optimizer_complaint
 from uncollapse.training.settings import Training
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -47,7 +48,10 @@ class Update:
         rate: float = 1.0,
     ):
         self.parameters = list(parameters)
-        self.optimizer = fused(optimizer(self.parameters))
+        try:
+            self.optimizer = fused(optimizer(self.parameters))
+        except ValueError as error:
+            raise ValueError(optimizer_complaint(str(error))) from error
         check_rates(self.optimizer)
         self.accelerator, self.clip, self.ema = accelerator, training.clip, training.ema
         self.schedule: Schedule = training.schedule
@@ -143,11 +147,16 @@ def _state_of(optimizer: Optimizer, p: Tensor) -> dict[str, Tensor]:
     return {key: value for key, value in alone.state[like].items() if isinstance(value, Tensor)}
 
 
+LEAST = 1e-12
+"""The smallest learning rate: a hundred thousand steps of Adam at it move a weight of 1 by less than float32 resolves."""
+
+
 def check_rates(optimizer: Optimizer) -> None:
     """Refuse an optimiser that moves nothing, or whose decay alone throws the weights further than they were.
 
     Raises:
-        ValueError: If a learning rate is not above 0, or a weight decay is negative or times it above 1.
+        ValueError: If a learning rate is not above 0, the loss is to be maximised, or a weight decay is negative or times the
+            rate above 1.
 
     Example:
         >>> check_rates(torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.0))
@@ -156,8 +165,11 @@ def check_rates(optimizer: Optimizer) -> None:
     """
     for group in optimizer.param_groups:
         rate, decay = float(group["lr"]), float(group.get("weight_decay", 0.0))
-        if not 0 < rate < math.inf:
-            raise ValueError(f"expected --optimizer.lr above 0, got {rate}: it would move nothing")
+        if not LEAST <= rate < math.inf:
+            least = "above 0" if rate <= 0 else f"of at least {LEAST:g}"
+            raise ValueError(f"expected --optimizer.lr {least}, got {rate}: it would move nothing")
+        if group.get("maximize"):
+            raise ValueError("expected --optimizer.maximize false, got true: what is stepped down is the loss, minus the bound")
         if not 0 <= decay * rate <= 1:
             raise ValueError(
                 f"expected --optimizer.weight_decay from 0 to {1 / rate:g}, one by the learning rate, got {decay:g}: "
