@@ -214,3 +214,12 @@ def test_a_recorded_configuration_without_end_is_not_parsed(run: Path, monkeypat
     monkeypatch.setattr(yaml, "load", None)
     with pytest.raises(CheckpointError, match="cannot be compared with what it was"):
         check(run, CONFIG)
+
+
+def test_a_pipe_in_the_place_of_the_record_is_no_run_without_one(run: Path) -> None:
+    (run / "checkpoints/last").mkdir()
+    (run / "checkpoints/last/state.json").write_text('{"documents": true}')
+    (run / RECORD).unlink()
+    os.mkfifo(run / RECORD)
+    with pytest.raises(CheckpointError, match=r"documents.json is gone"):
+        check(run)

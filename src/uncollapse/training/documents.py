@@ -109,7 +109,7 @@ def _check(run: Path, name: str, resuming: bool) -> None:
 def _check_never_recorded(run: Path) -> None:
     """Refuse a run whose checkpoints say that there was a record."""
     said = any(values_of(run / "checkpoints" / name).get(RECORDED) for name in ("last", "best"))
-    if said and not (run / RECORD).exists():
+    if said and not (run / RECORD).is_file():
         raise CheckpointError(
             f"{run / RECORD} is gone, and nothing tells whether {', '.join(NAMES)} were altered; take a copy of it, "
             "or train again"

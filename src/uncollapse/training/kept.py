@@ -94,7 +94,9 @@ class Kept:
         take(self.model, read_tensors(standing(last) / "model.safetensors"), last)
         try:
             self._restore(tensors, values)
-        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        except ValueError as error:
+            raise CheckpointError(f"{last} is damaged: {error}; train again") from error
+        except (KeyError, TypeError, IndexError, RuntimeError) as error:
             raise CheckpointError(
                 f"{last} is damaged: it lacks what this recipe needs to go on ({type(error).__name__}: {error}); train again"
             ) from error
