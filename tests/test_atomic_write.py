@@ -1,6 +1,7 @@
 """Files are written whole or not at all, whatever the disk does."""
 
 import errno
+import os
 import re
 import resource
 from collections.abc import Callable, Iterator
@@ -99,3 +100,29 @@ def test_what_users_are_given_is_written_by_it() -> None:
     files = [*(source / "report").glob("*.py"), *(source / "cli").glob("*.py"), source / "distributions/saved.py"]
     found = [f"{file.name}: {line.strip()}" for file in files for line in file.read_text().splitlines() if other.search(line)]
     assert not found and len(files) > 20
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe"])
+def test_what_is_no_plain_file_is_never_replaced(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "x"
+    os.mkfifo(place)
+    file = tmp_path / "link" if "link" in kind else place
+    if "link" in kind:
+        file.symlink_to(place)
+    mode = place.stat().st_mode
+    with pytest.raises(OSError, match=r"got .*x, which is a device or a pipe; write elsewhere"), atomic_write(file):
+        pass
+    assert place.stat().st_mode == mode and file.is_symlink() == ("link" in kind)
+
+
+@pytest.mark.parametrize("name", ["README.md", "report.html", "summary.json"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_a_run_folder_is_not_followed(name: str, there: bool, tmp_path: Path) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    run.mkdir()
+    if there:
+        outside.write_text("precious")
+    (run / name).symlink_to(outside)
+    with pytest.raises((OSError, CheckpointError), match=f"got {run / name}, a symbolic link"):
+        WRITERS[name](run)
+    assert outside.exists() == there and (not there or outside.read_text() == "precious")

@@ -12,7 +12,7 @@ import yaml
 LARGEST = 2**20
 """Bytes that a YAML file may have: a recipe has some thousands."""
 
-LARGEST_JSON = 2**24
+LARGEST_JSON = 2**23
 """Bytes that a JSON file may have."""
 
 DEEPEST = 50

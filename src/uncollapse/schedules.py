@@ -179,6 +179,10 @@ def schedule(value: "Schedule | float") -> Schedule:
     return Constant(value)
 
 
+ENDS = ("value", "start", "end")
+"""Attributes of schedules that state their values."""
+
+
 def nonnegative(name: str, value: "Schedule | float", instead: str) -> Schedule:
     """A weight as a schedule, whose values all lie between those that it states as its value, start and end, or nearer 0.
 
@@ -196,7 +200,7 @@ def nonnegative(name: str, value: "Schedule | float", instead: str) -> Schedule:
         ValueError: expected a finite beta of at least 0, came Linear -5.0 to 1.0; write 1 for the ELBO
     """
     found = schedule(value)
-    stated = [vars(found)[end] for end in ("value", "start", "end") if end in vars(found)]
+    stated = [vars(found)[end] for end in ENDS if end in vars(found)]
     if not all(0 <= number < math.inf for number in stated):
         kind = f"{type(value).__name__} " if isinstance(value, Schedule) else ""
         raise ValueError(f"expected a finite {name} of at least 0, came {kind}{' to '.join(map(str, stated))}; {instead}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 
 from uncollapse.cli import main
 from uncollapse.data import from_arrays
@@ -24,6 +25,7 @@ from uncollapse.training.recipe import Recipe
 from uncollapse.training.recipe_values import check_values
 from uncollapse.training.run import from_folder, read_config, read_summary
 from uncollapse.training.settings import Training
+from uncollapse.training.update import Update
 from uncollapse.vae import LogLikelihood, MaximumLikelihood
 
 SMALL = ["--steps", "2", "--features", "2", "--likelihood.network.hidden", "[8]", "--posterior.network.hidden", "[8]"]
@@ -85,7 +87,18 @@ def test_data_that_are_none_are_refused(data: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"nll": "low"}', '{"verdict": [1]}', '{"remedies": "x"}', '{"seed": []}', "[]", '{"kl": 1e999}']
+    "text",
+    [
+        '{"nll": "low"}',
+        '{"verdict": [1]}',
+        '{"remedies": "x"}',
+        '{"seed": []}',
+        "[]",
+        '{"kl": 1e999}',
+        *[f'{{"{name}": 1{"0" * 400}}}' for name in ("nll", "seconds", "zzz", "zzz_data")],
+        json.dumps({str(i): i for i in range(1001)}),
+    ],
+    ids=lambda text: text[:20],
 )
 def test_a_summary_of_other_kinds_of_values_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "summary.json").write_text(text)
@@ -96,7 +109,16 @@ def test_a_summary_of_other_kinds_of_values_is_refused(text: str, tmp_path: Path
 
 @pytest.mark.parametrize(
     "line",
-    ["[]", '{"step": 1}', '{"kind": "train", "step": "1"}', '{"kind": "train", "step": 1, "elbo": "x"}', "[" * 10**5, "{"],
+    [
+        "[]",
+        '{"step": 1}',
+        '{"kind": "train", "step": "1"}',
+        '{"kind": "train", "step": 1, "elbo": "x"}',
+        "[" * 10**5,
+        "{",
+        '{"kind": "valid", "step": 1, "kl_units": 5}',
+        '{"kind": "valid", "step": 1, "kl_units": [[1]]}',
+    ],
 )
 def test_a_damaged_line_of_the_log_is_named_and_a_cut_one_left_out(line: str, tmp_path: Path) -> None:
     file, whole = tmp_path / "metrics.jsonl", '{"kind": "train", "step": 1, "elbo": -3.5, "kl_units": [1.0, null]}\n'
@@ -105,6 +127,21 @@ def test_a_damaged_line_of_the_log_is_named_and_a_cut_one_left_out(line: str, tm
     file.write_text(whole + line + "\n" + whole)
     with pytest.raises(ValueError, match="damaged in line 2"):
         read_lines(file)
+
+
+@pytest.mark.parametrize("n", [3, 200, 300, 1000, 12345])
+def test_of_a_long_log_some_lines_are_read_and_the_last_ones(n: int, tmp_path: Path) -> None:
+    """About as many as are asked for of the training and of all else, in their order, whatever the number of lines."""
+    file, most = tmp_path / "metrics.jsonl", 50
+    kinds = ["valid" if step % 3 == 0 else "train" for step in range(n)]
+    file.write_text("".join(json.dumps({"kind": kind, "step": step}) + "\n" for step, kind in enumerate(kinds)))
+    lines = read_lines(file, most)
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+    for kind in ("train", "valid"):
+        there = [step for step in range(n) if kinds[step] == kind]
+        found = [line["step"] for line in lines if line["kind"] == kind]
+        assert (found[0], found[-1]) == (there[0], there[-1])
+        assert found == there if len(there) <= 2 * most else most <= len(found) <= 2 * most + 1
 
 
 @pytest.mark.parametrize(
@@ -241,6 +278,17 @@ def test_more_samples_than_fit_are_refused_with_what_they_take(
         (["--prior", "CouplingPrior", "--prior.transforms", "2000000000"], "--prior.transforms 2000000000"),
         (["--features", "1000000000"], "--features 1000000000"),
         (["--prior", "[" * 3000], "prior"),
+        (["--training.schedule", "0"], "unknown schedule '0'; there are Constant"),
+        (["--tracker", ""], "tensorboard or mlflow or wandb or trackio or null as --machine.tracker, got ''"),
+        (["--training.schedule", "Linear", "--training.schedule.end", "0"], "expected training.schedule above 0 somewhere"),
+        (["--training.schedule", "Linear", "--training.schedule.start", "-1"], "training.schedule of at least 0"),
+        (["--training.clip", "1e-30"], "training.clip"),
+        (["--data.seed", "-1"], "--data.seed of at least 0, got -1"),
+        (["--seed", "-1"], "--training.seed of at least 0, got -1"),
+        (["--print_config"], "unknown option --print_config"),
+        (["--print_config=skip_null"], "unknown option --print_config"),
+        (["--steps", "1.5"], "expected a whole number as --training.steps, got '1.5'"),
+        (["--optimizer.betas", "3"], "expected a list such as .* as --optimizer.betas, got '3'"),
     ],
 )
 def test_senseless_numbers_of_recipes_are_refused_by_name(
@@ -261,6 +309,29 @@ def test_an_optimiser_that_cannot_learn_is_refused(rate: float, decay: float, na
     sizes = Training(steps=1, batch_size=4, validate_every=1)
     with pytest.raises(ValueError, match=rf"--optimizer\.{named}") if named else nullcontext():
         fit(procedure, from_arrays(torch.randn(40, 2)), sizes, lambda p: torch.optim.SGD(p, lr=rate, weight_decay=decay))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "named"),
+    [
+        ("Adam", {"lr": 1e-300}, "lr of at least 1e-12, got 1e-300"),
+        ("Adam", {"lr": -1.0}, "lr, got -1.0"),
+        ("Adam", {"maximize": True}, "maximize false, got true"),
+        ("Adam", {"betas": (2.0, 3.0)}, "betas, got 2.0"),
+        ("Adam", {"eps": -1.0}, "eps, got -1.0"),
+        ("SGD", {"momentum": -1.0}, "momentum, got -1.0"),
+        ("SGD", {"weight_decay": -1.0}, "weight_decay, got -1.0"),
+    ],
+)
+def test_options_of_optimisers_are_named(kind: str, options: dict[str, float], named: str) -> None:
+    weights = [torch.nn.Parameter(torch.zeros(2))]
+    with pytest.raises(ValueError, match=f"^expected (another number as )?--optimizer.{named}"):
+        Update(weights, lambda p: getattr(torch.optim, kind)(p, **options), Training(), Accelerator(cpu=True))
+
+
+def test_the_largest_seed_trains() -> None:
+    sizes = Training(steps=2, batch_size=4, validate_every=1, seed=2**63 - 1)
+    assert fit(MaximumLikelihood(LogLikelihood(Location(2))), from_arrays(torch.randn(40, 2)), sizes).step == 2
 
 
 @pytest.mark.parametrize(

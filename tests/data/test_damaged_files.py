@@ -3,6 +3,7 @@
 import gzip
 import os
 import socket
+import time
 import tracemalloc
 import zipfile
 from io import BytesIO
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from uncollapse.data import load
+from uncollapse.data import file_checks, load
 from uncollapse.data.rows import read_rows
 
 RNG = np.random.default_rng(0)
@@ -274,6 +275,51 @@ def test_parquet_cut_short(tmp_path: Path) -> None:
     for n in (0, 4, 12, len(content) // 2, len(content) - 1):
         (tmp_path / "mine.parquet").write_bytes(content[:n])
         refused(tmp_path / "mine.parquet", "cannot be read as a table")
+
+
+@pytest.mark.parametrize("case", ["repeated", "plain", "one", "csv"])
+def test_labels_without_end_are_never_repeated(case: str, tmp_path: Path) -> None:
+    from pyarrow import DictionaryArray, array, parquet, table
+
+    long, n = "x" * 3_000_000, 200
+    kinds = {
+        "repeated": lambda: DictionaryArray.from_arrays(array(np.zeros(n, np.int32)), array([long])),
+        "plain": lambda: array([long] * 20 + ["b"] * (n - 20)),
+        "one": lambda: array([long] + ["b"] * (n - 1)),
+    }
+    path = tmp_path / ("mine.csv" if case == "csv" else "mine.parquet")
+    if case == "csv":
+        path.write_text("a,label\n" + f"1,{long[:100_000]}\n" + "2,b\n" * n)
+    else:
+        columns = table({"a": np.arange(float(n)), "label": kinds[case]()})
+        parquet.write_table(columns, path, compression="zstd", store_schema=case == "repeated")
+    start = time.process_time()
+    refused(path, r"labels of (at most 1,000 characters|[\d,]+ bytes for 200 rows)")
+    assert time.process_time() - start < 2
+
+
+def test_labels_of_every_kind_are_read(tmp_path: Path) -> None:
+    from pyarrow import array, parquet, table
+
+    for labels in (array(["b", "a"] * 20), array(["b", "a"] * 20).dictionary_encode(), array([1, 0] * 20)):
+        parquet.write_table(table({"a": np.arange(40.0), "label": labels}), tmp_path / "mine.parquet")
+        found = load(str(tmp_path / "mine.parquet")).split("all")
+        assert found.labels.tolist() == [1, 0] * 20
+
+
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+def test_numbers_that_are_packed_too_densely(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyarrow import parquet, table
+
+    monkeypatch.setattr(file_checks, "PACKED", 2**20)
+    path, values = tmp_path / f"mine.{ending}", np.zeros((2**21, 1), np.float32)
+    if ending == "npz":
+        np.savez_compressed(path, values)
+    else:
+        parquet.write_table(table({"a": values[:, 0]}), path)
+    refused(path, r"packed to less than a 500th of its size; write such numbers as .npy")
+    np.save(tmp_path / "mine.npy", values[:1000])
+    assert len(load(str(tmp_path / "mine.npy")).train) == 800
 
 
 def test_two_columns_of_one_name(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from report.test_report_page import Page
 from uncollapse.report import comparisons, write_bench_report
 from uncollapse.report.bench import story
 from uncollapse.report.style import NotDrawn
-from uncollapse.training.bench import EACH, Bench, Table, results
+from uncollapse.training.bench import Bench, Table, results
+from uncollapse.training.documents import EACH
 from uncollapse.training.kept import keep
 
 ASKED = {"recipe": "vae", "options": "--steps 300", "own": "", "samples": 500, "examples": None}

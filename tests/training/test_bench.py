@@ -12,8 +12,8 @@ import torch
 
 from uncollapse.report.rows import markdown
 from uncollapse.training import CheckpointError
-from uncollapse.training.bench import EACH, Bench, Table, carry_out, results
-from uncollapse.training.documents import RECORD
+from uncollapse.training.bench import Bench, Table, _difference, _done, carry_out, results
+from uncollapse.training.documents import EACH, RECORD, ROW
 from uncollapse.training.recipe import Recipe
 
 QUICK = ["--steps", "30", "--training.validate_every", "30", "--posterior.network.hidden", "[8]"]
@@ -49,6 +49,31 @@ def test_the_difference_to_the_first_row_is_paired(out: Path) -> None:
     assert found["free"]["difference"] == pytest.approx(found["free"]["nll"] - found["baseline"]["nll"])
     assert found["free"]["difference_standard_error"] == pytest.approx(less.std(ddof=1) / 20**0.5)
     assert not {"difference", "difference_standard_error"} & (found["baseline"].keys() | found["wrong"].keys())
+
+
+@pytest.mark.parametrize("values", [
+    np.zeros(3), np.zeros((20, 2)), np.array(["a"] * 20), np.zeros(0), np.zeros(20, complex), np.float64(3.0),
+    np.zeros(20, "M8[s]"), np.zeros(20, np.float32), b"", b"x" * 100,
+], ids=["short", "2d", "text", "empty", "complex", "scalar", "dates", "float32", "nothing", "garbage"])  # fmt: skip
+def test_log_likelihoods_of_other_kinds_are_refused(values: Any, out: Path, tmp_path: Path) -> None:
+    for row in ("baseline", "free"):
+        (tmp_path / row).mkdir()
+        for name in ("config.yaml", EACH):
+            shutil.copy(out / "a" / row / name, tmp_path / row)
+    file = tmp_path / "free" / EACH
+    file.write_bytes(values) if isinstance(values, bytes) else np.save(file, values)
+    with pytest.raises(ValueError, match=rf"free/{EACH}.*(take .*free away|np.save)"):
+        _difference(tmp_path / "free", tmp_path / "baseline")
+    np.save(file, np.full(20, np.nan))
+    assert _difference(tmp_path / "free", tmp_path / "baseline") == {}
+
+
+@pytest.mark.parametrize("name", ["difference", "steps", "seed", "n_examples", "known_modes", "kl_standard_error"])
+@pytest.mark.parametrize("value", ["x", [1], True, 10**400])
+def test_a_row_of_other_kinds_of_numbers_is_refused(name: str, value: Any, tmp_path: Path) -> None:
+    (tmp_path / ROW).write_text(json.dumps({"nll": 3.0, name: value}))
+    with pytest.raises(ValueError, match=rf"row.json is damaged: expected a .*number.* as {name}, got"):
+        _done(tmp_path)
 
 
 def test_a_row_of_other_data_is_not_held_against_the_first(out: Path, tmp_path: Path) -> None:

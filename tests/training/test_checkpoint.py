@@ -2,6 +2,8 @@
 
 import errno
 import json
+import math
+import os
 import resource
 import shutil
 from collections.abc import Callable
@@ -10,17 +12,27 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 
-from uncollapse.training import CheckpointError, Fitted, checkpoint, load
+from uncollapse.training import CheckpointError, Fitted, Training, checkpoint, load
 from uncollapse.training.checkpoint import replacing, steadily, verify
 from uncollapse.training.kept import left
+from uncollapse.training.update import Update
 from uncollapse.vae import VAE
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run is that each test has a copy of."""
+    return tmp_path_factory.mktemp("once") / "run"
+
+
 @pytest.fixture
-def trained(run: Callable[..., Fitted], tmp_path: Path) -> Path:
-    run(tmp_path / "run", steps=20)
-    return tmp_path / "run"
+def trained(once: Path, run: Callable[..., Fitted], tmp_path: Path) -> Path:
+    if not once.exists():
+        run(once, steps=20)
+    return shutil.copytree(once, tmp_path / "run")
 
 
 def flip(file: Path, place: int = -5) -> None:
@@ -212,3 +224,102 @@ def test_the_best_weights_are_the_averaged_ones_that_validation_saw(trained: Pat
     best = max(line["bound"] for line in lines if line["kind"] == "valid")
     assert json.loads((trained / "checkpoints/best/state.json").read_text())["bound"] == best
     assert isinstance(load(trained), VAE)
+
+
+def rehash(directory: Path, **values: Any) -> None:
+    """Change values of state.json, and hash them and the files anew, as anyone can who shares a folder."""
+    document = json.loads((directory / "state.json").read_text()) | values
+    hashes = {file.name: checkpoint._sha256(file) for file in directory.iterdir() if file.name != "state.json"}
+    document.pop("sha256")
+    document["sha256"] = hashes | {"state.json": checkpoint.hash_of(document)}
+    (directory / "state.json").write_text(json.dumps(document))
+    if (directory / "model.json").exists() and "sha256" not in values:
+        model = json.loads((directory / "model.json").read_text())
+        if model["sha256"] != hashes["model.safetensors"]:
+            (directory / "model.json").write_text(json.dumps(model | {"sha256": hashes["model.safetensors"]}))
+            rehash(directory, **values)
+
+
+def forge(file: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Change every tensor of a file, and hash it anew."""
+    save_file({name: change(value).contiguous() for name, value in load_file(file).items()}, file)
+    rehash(file.parent)
+
+
+@pytest.mark.parametrize("change", [
+    lambda v: v[:1] if v.dim() else v, lambda v: v.flatten(), lambda v: v.reshape(-1, 1) if v.dim() == 1 else v,
+    lambda v: v.double(), lambda v: v.long(), lambda v: v.half(), lambda v: torch.stack([v, v]),
+], ids=["cut", "flat", "column", "double", "int", "half", "twice"])  # fmt: skip
+def test_a_state_of_other_shapes_or_types_is_refused(
+    change: Callable[[torch.Tensor], torch.Tensor], trained: Path, run: Callable[..., Fitted]
+) -> None:
+    """What a fused optimiser is given of a smaller shape it reads beyond its end."""
+    forge(trained / "checkpoints/last/state.safetensors", change)
+    with pytest.raises(CheckpointError, match=r"last is damaged: .*expected (average|optimizer|meter).* as .*, got "):
+        run(trained, resume=True, steps=22)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adagrad", "AdamW"])
+def test_the_state_of_every_optimiser_is_checked(kind: str) -> None:
+    def update() -> Update:
+        weights = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(4))]
+        options = {"momentum": 0.9} if kind == "SGD" else {}
+        return Update(weights, lambda p: getattr(torch.optim, kind)(p, lr=0.1, **options), Training(), Accelerator(cpu=True))
+
+    first, second = update(), update()
+    first(sum((p**2).sum() for p in first.parameters))  # type: ignore[arg-type]
+    state = {name: value for name, value in first.state().items() if value is not None}
+    second.restore(state)
+    assert all(bool((value == second.state()[name]).all()) for name, value in state.items())
+    for name, value in state.items():
+        if value.dim():
+            with pytest.raises(ValueError, match=rf"expected {name} as float32 .*, got float32 \[1"):
+                second.restore(state | {name: value[:1]})
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.long, torch.Tensor.half, lambda v: v.to(torch.float8_e4m3fn)])
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_weights_that_nothing_computes_with_are_refused(
+    name: str, change: Callable[[torch.Tensor], torch.Tensor], trained: Path, run: Callable[..., Fitted]
+) -> None:
+    forge(trained / "checkpoints" / name / "model.safetensors", change)
+    with pytest.raises(ValueError, match=r"expected .* as float32, float64 or bfloat16, got .*; train again"):
+        load(trained) if name == "best" else run(trained, resume=True, steps=22)
+
+
+@pytest.mark.parametrize("name", ["best/model.safetensors", "last/model.safetensors", "last/state.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"garbage" * 10, (10**6).to_bytes(8, "little") + b"{}", "sparse"])
+def test_a_file_that_holds_no_tensors_is_refused_before_it_is_hashed(
+    name: str, content: bytes | str, trained: Path, run: Callable[..., Fitted]
+) -> None:
+    file = trained / "checkpoints" / name
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+        rehash(file.parent)
+    else:
+        os.truncate(file, 2**40)
+    with pytest.raises(CheckpointError, match=rf"{file.name} is damaged"):
+        load(trained) if "best" in name else run(trained, resume=True, steps=22)
+
+
+@pytest.mark.parametrize("values", [
+    {"step": 10**400}, {"step": 10**18}, {"seconds": 10**400}, {"training_seconds": math.nan}, {"best": math.nan},
+    {"best": 10**400}, {"stale": 10**30}, {"stale": True}, {"seconds": math.inf}, {"step": -1},
+])  # fmt: skip
+def test_numbers_that_no_training_reaches_are_refused(
+    values: dict[str, Any], trained: Path, run: Callable[..., Fitted]
+) -> None:
+    rehash(trained / "checkpoints/last", **values)
+    with pytest.raises(CheckpointError, match=rf"expected a .*number.* as {next(iter(values))}, got"):
+        run(trained, resume=True, steps=22)
+
+
+@pytest.mark.parametrize("values", [{"sha256": [["a", 1]]}, {"sha256": [[1, 2]]}, {"meter": 5}, {"log": {"bytes": "x"}}])
+def test_values_of_other_kinds_are_refused(values: dict[str, Any], trained: Path, run: Callable[..., Fitted]) -> None:
+    last = trained / "checkpoints/last"
+    if "sha256" in values:
+        (last / "state.json").write_text(json.dumps(json.loads((last / "state.json").read_text()) | values))
+    else:
+        rehash(last, **values)
+    with pytest.raises(CheckpointError, match=r"damaged|expected the bytes of"):
+        run(trained, resume=True, steps=22)

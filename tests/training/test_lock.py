@@ -130,6 +130,52 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize("link", [LOCK, "README.md", "checkpoints", "checkpoints/last"])
+def test_a_link_in_a_run_folder_is_refused(link: str, tmp_path: Path) -> None:
+    out, outside = tmp_path / "run", tmp_path / "outside"
+    trained(out)
+    outside.write_text("precious")
+    if (out / link).exists():
+        (out / link).rename(out.with_name("aside"))
+    (out / link).symlink_to(outside)
+    with pytest.raises(lock.CheckpointError, match=f"got {out / link}, a symbolic link; .* with --out"):
+        trained(out, resume=True, steps=8)
+    assert outside.read_text() == "precious"
+
+
+def test_a_folder_of_runs_leads_none_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench/a").symlink_to(tmp_path / "outside")
+    with pytest.raises(lock.CheckpointError, match="bench/a, a symbolic link"):
+        list(carry_out(Bench("small", {"a": Table("vae", {"x": []})}), tmp_path / "bench", ["--steps", "2"]))
+    with sole_writer(tmp_path / "bench/a"):  # the folder itself may be one
+        pass
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_lock_that_is_no_plain_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / LOCK)
+    with (
+        pytest.raises(lock.CheckpointError, match=r"its file .lock is a pipe or a device; write elsewhere"),
+        sole_writer(tmp_path),
+    ):
+        pass
+    (tmp_path / LOCK).unlink()
+    (tmp_path / LOCK).symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic link"):
+        lock._opened(tmp_path / LOCK)
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.yaml", "report.html", "summary.json", "checkpoints/best"])
+def test_files_that_no_training_wrote_are_never_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"whose {name} no training recorded"):
+        trained(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_file_that_the_writer_before_has_just_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opened before the other removed it, locked after: the lock is taken anew on the file that others will see."""
     system, calls = lock._system_lock(), []

@@ -69,9 +69,9 @@ def _discard(out: Path, options: Namespace) -> None:
             out.rmdir()
 
 
-def _once(recipe: Recipe, out: Path, options: Namespace, resume: bool) -> tuple[int, dict[str, Any]]:
-    """One training, its report, and what to say of it; nothing else writes to its folder meanwhile."""
-    with sole_writer(out):
+def _once(recipe: Recipe, out: Path, options: Namespace, resume: bool, sweep: Path | None = None) -> tuple[int, dict[str, Any]]:
+    """One training, alone or of a sweep, its report, and what to say of it; nothing else writes to its folder meanwhile."""
+    with sole_writer(out, sweep):
         return _carried_out(recipe, out, options, resume)
 
 
@@ -119,7 +119,7 @@ def _with_seeds(options: Namespace) -> int:
     summaries = []
     try:
         for recipe, out, done, begun in [_seed(options, first, folder, i) for i in range(options.seeds)]:
-            status, summary = (0, read_summary(out)) if done else _once(recipe, out, options, begun)
+            status, summary = (0, read_summary(out)) if done else _once(recipe, out, options, begun, folder)
             if status:
                 return status
             summaries.append(summary)

@@ -11,6 +11,9 @@ HIDDEN = ("__MACOSX", "@eaDir")
 """Folders that programs keep for themselves, beside those whose names begin with a point."""
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+PACKED, RATIO = 2**24, 500
+"""Bytes, and how many times those in the file, from which on packed numbers are refused; of binary pictures a 100th."""
+
 _SHOWN = 100  # characters of what a file holds that a message shows
 
 
@@ -25,6 +28,25 @@ def check_regular(path: Path) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "a device")
         raise ValueError(f"expected a regular file, got {kind}, {path}; write its content to a file, or remove it")
+
+
+def check_packed(size: int, packed: int) -> None:
+    """Refuse numbers that are packed more densely than those of data, which would fill memory and disk out of a small file.
+
+    Args:
+        size: Their bytes.
+        packed: Those in the file.
+
+    Raises:
+        ValueError: If they are.
+
+    Example:
+        >>> check_packed(2**30, 2**20)
+        Traceback (most recent call last):
+        ValueError: it is packed to less than a 500th of its size; write such numbers as .npy
+    """
+    if size > PACKED and size > RATIO * packed:
+        raise ValueError(f"it is packed to less than a {RATIO}th of its size; write such numbers as .npy")
 
 
 def user_path(name: str | Path) -> Path:

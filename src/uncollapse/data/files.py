@@ -15,7 +15,7 @@ import numpy as np
 from uncollapse.data import store
 from uncollapse.data.arrays import from_arrays
 from uncollapse.data.dataset import SPLITS, Data
-from uncollapse.data.file_checks import check_regular, listed, one_line
+from uncollapse.data.file_checks import check_packed, check_regular, listed, one_line
 
 _CHUNK = 2**22  # numbers that are read at a time
 _BYTES = 2**24  # bytes that are read at a time
@@ -128,7 +128,9 @@ def _member(path: Path, key: str) -> np.ndarray:
         zipfile.ZipFile(path) as archive,
         archive.open(f"{key}.npy") as file,
     ):
-        header = _header(file, archive.getinfo(f"{key}.npy").file_size)
+        member = archive.getinfo(f"{key}.npy")
+        check_packed(member.file_size, member.compress_size)
+        header = _header(file, member.file_size)
         if store.fits(header.shape):
             if header.size > 4 * store.budget():
                 raise ValueError(f"its items are of {header.dtype.itemsize:,} bytes each")

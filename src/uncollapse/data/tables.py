@@ -16,11 +16,12 @@ from uncollapse.data import store
 from uncollapse.data.arrays import from_arrays
 from uncollapse.data.csv_bytes import CSVBytes
 from uncollapse.data.dataset import Data
-from uncollapse.data.file_checks import check_regular, one_line, shown
+from uncollapse.data.file_checks import check_packed, check_regular, one_line, shown
 
 _ROWS, _CHUNK = 2**14, 2**22  # rows, and numbers, that are read at a time
 _COLUMNS = 2**17
 LABEL = "label"
+_LONGEST = 1000  # characters of a label
 _INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name in a .parquet file
 _Frame = tuple[Any, int]  # a piece of a table, and the number of its first row
 
@@ -87,7 +88,9 @@ def _parquet_frames(path: Path) -> Iterator[_Frame]:
     check_regular(path)
     told = partial(_unreadable, path)
     with one_line(told):
-        file = parquet.ParquetFile(path, page_checksum_verification=True)
+        stated = parquet.read_metadata(path)
+        kinds = [LABEL] if LABEL in stated.schema.names else []  # each label once in memory, however many rows have it
+        file = parquet.ParquetFile(path, page_checksum_verification=True, metadata=stated, read_dictionary=kinds)
     with file:
         with one_line(told):
             schema, rows = file.schema_arrow, file.metadata.num_rows
@@ -95,6 +98,9 @@ def _parquet_frames(path: Path) -> Iterator[_Frame]:
         _check_names(schema.names, path)
         for column in schema:
             _check_type(column, pyarrow.types, path)
+        with one_line(told):
+            check_packed(4 * rows * len(schema), path.stat().st_size)
+            _check_label_bytes(file, path)
         for frame, start in _frames(batches, told, lambda batch: batch.to_pandas(ignore_metadata=True)):
             yield frame, start
             rows -= len(frame)
@@ -209,12 +215,29 @@ def _check_type(column: Any, types: Any, path: Path) -> None:
     )
 
 
+def _check_label_bytes(file: Any, path: Path) -> None:
+    """Refuse labels that are long by what a .parquet file states of them, before they are read."""
+    for i in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(i)
+        for j in range(group.num_columns):
+            column = group.column(j)
+            if column.path_in_schema == LABEL and column.total_uncompressed_size > 2**20 + 4 * _LONGEST * group.num_rows:
+                raise ValueError(f"labels of {column.total_uncompressed_size:,} bytes for {group.num_rows:,} rows")
+
+
 def _labels(column: Any, path: Path, start: int) -> np.ndarray:
     if (holes := column.isna()).any():
         row = start + int(np.argmax(holes.to_numpy())) + 1
         raise ValueError(
             f"expected a label in each row of {path}, came none in row {row}: fill it, or drop the column {LABEL!r}"
         )
+    if column.dtype.kind == "O":
+        kinds = column.cat.categories if hasattr(column, "cat") else column
+        longest = max(map(len, map(str, kinds)), default=0)
+        if longest > _LONGEST:
+            raise ValueError(
+                f"expected labels of at most {_LONGEST:,} characters in {path}, got one of {longest:,}: shorten it"
+            )
     return column.to_numpy()
 
 

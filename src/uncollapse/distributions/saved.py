@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from uncollapse.atomic_write import atomic_write
@@ -14,6 +14,7 @@ from uncollapse.own_modules import Named
 from uncollapse.parts import Part, build
 from uncollapse.plain_files import check_lists, read_json
 from uncollapse.sizes import building
+from uncollapse.tensor_files import check_header, check_weights, tensors_of
 
 FORMAT = 2
 
@@ -76,26 +77,21 @@ class Saved(nn.Module):
         if kind != cls.__name__:
             raise ValueError(f"{directory}/model.json holds a {kind}, expected a {cls.__name__}; write {kind}.from_pretrained")
         file, expected = directory / "model.safetensors", document.pop("sha256", None)
+        if file.is_file():
+            check_header(file)
         weights = file.read_bytes() if file.is_file() else b""
         if sha256(weights).hexdigest() != expected:
             raise ValueError(f"{file} is damaged: its bytes are not those that were saved; take a copy of it, or train again")
         with building(f"{directory}/model.json"):
             model: Self = build(document, cls.of, parts)
-        model.load_weights(load(weights), str(directory))
+        model.load_weights(tensors_of(weights, file), str(directory))
         return model.eval()
 
     def load_weights(self, weights: dict[str, Tensor], where: str) -> None:
         """Take over weights by name; refuse those of another model."""
-        mine = {name: tuple(v.shape) for name, v in self.state_dict().items()}
-        theirs = {name: tuple(v.shape) for name, v in weights.items()}
-        wrong = sorted(n for n in mine.keys() | theirs.keys() if mine.get(n) != theirs.get(n))
-        if wrong:
-            n = wrong[0]
-            raise ValueError(
-                f"{where} holds another model: {n} is {theirs.get(n, 'missing')} there and {mine.get(n, 'missing')} here "
-                f"({len(wrong)} differences); use the recipe that it was trained with"
-            )
-        self.to(next(v.dtype for v in weights.values() if v.is_floating_point())).load_state_dict(weights)
+        check_weights(weights, self.state_dict(), where)
+        real = next((v.dtype for v in weights.values() if v.is_floating_point()), None)
+        self.to(dtype=real).load_state_dict(weights)
 
 
 def described(directory: Path) -> dict[str, Any]:

@@ -267,6 +267,10 @@ ELSEWHERE = {
 """Names in summary.json that no line of their own is due to."""
 
 
+MOST = 1000
+"""Names that a summary may have."""
+
+
 def checked_summary(found: dict[str, Any], file: Path) -> Summary:
     """What a file says of a model, where it can be read as that.
 
@@ -278,6 +282,8 @@ def checked_summary(found: dict[str, Any], file: Path) -> Summary:
         Traceback (most recent call last):
         ValueError: summary.json is damaged: expected a number as nll, got 'low'
     """
+    if len(found) > MOST:
+        raise ValueError(f"{file} is damaged: expected at most {MOST:,} names, got {len(found):,}")
     for name, value in found.items():
         if name in ("verdict", "reason", *TEXTS) and not isinstance(value, str | None):
             kind = "text"
@@ -287,6 +293,8 @@ def checked_summary(found: dict[str, Any], file: Path) -> Summary:
             kind = "a number"
         elif name in FACTS and not isinstance(value, str | int | float | None):
             kind = "a name or a number"
+        elif isinstance(value, int | float) and abs(value) >= 1e300:
+            kind = "a number below 1e300"
         else:
             continue
         raise ValueError(f"{file} is damaged: expected {kind} as {name}, got {value!r:.80}")

@@ -62,14 +62,14 @@ def write_bench_report(out: Path, bench: Bench, found: dict[str, dict[str, Found
         version=uncollapse.__version__,
     )
     page = out / "report.html"
-    write_text(page, text)
+    write_text(page, text, out)
     return page
 
 
 def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: str, parts: Iterable[Named]) -> Item:
     """A table for the template; ids of what stands on it begin with `name`."""
     first = next(iter(bench.tables[title].rows))
-    verdict = rows.get(first, {}).get("verdict", "")
+    verdict = rows.get(first, {}).get("verdict") or ""
     tone, sign = TONES.get(verdict, UNTOLD)
     return {
         "title": title,
@@ -77,7 +77,7 @@ def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: st
         "tone": tone,
         "sign": sign,
         "headline": verdict.capitalize() or "No verdict",
-        "reason": rows.get(first, {}).get("reason", ""),
+        "reason": rows.get(first, {}).get("reason") or "",
         "first": first,
         "heads": list(columns(rows).values()),
         "legend": legend(rows).replace("*", ""),
@@ -106,7 +106,8 @@ def story(rows: dict[str, Found], first: str) -> str:
     parts += [f"{failed} failed"] if failed else []
     told = f"Of {len(others)} other rows {', '.join(parts)}. " if parts else ""
     if len(others) == 1:
-        told = "".join(f"{row} {'failed' if 'error' in found else 'is ' + found['verdict']}. " for row, found in others.items())
+        row, found = next(iter(others.items()))
+        told = f"{row} {'failed' if 'error' in found else 'is ' + (found.get('verdict') or 'not judged')}. "
     measure = "energy_coefficient" if of_games(rows) else "nll"
     best = _best(rows, measure)
     if best is None:
@@ -133,7 +134,7 @@ def _line(folder: Path, own: list[str], rows: dict[str, Found], row: str) -> Ite
         "link": quote(f"{folder.parent.name}/{folder.name}/report.html") if report.exists() else "",
         "error": found.get("error", ""),
         "cells": [] if "error" in found else _cells(found, rows),
-        "tone": TONES.get(found.get("verdict", ""), UNTOLD)[0],
+        "tone": TONES.get(found.get("verdict") or "", UNTOLD)[0],
         "best": [i for i, name in enumerate(columns(rows)) if name in BEST and _best(rows, name) == row],
     }
 
@@ -209,7 +210,7 @@ def _made(folder: Path, rows: dict[str, Found], name: str, parts: Iterable[Named
     for i, (row, found) in enumerate(rows.items()):
         if "error" in found:
             continue
-        shown: Item = {"name": f"{name}-row{i}", "title": row, "verdict": found.get("verdict", ""), "pictures": []}
+        shown: Item = {"name": f"{name}-row{i}", "title": row, "verdict": found.get("verdict") or "", "pictures": []}
         shown["tone"] = TONES.get(shown["verdict"], UNTOLD)[0]
         try:
             drawn = _pictures(folder / row, x, parts)

@@ -91,7 +91,7 @@ def write_model_card(run: Path, summary: Summary, config: dict[str, Any] | str) 
         config=block(_yaml(config).strip(), "yaml"),
         limits="\n".join(f"- {limit}" for limit in _limits(summary)),
     )
-    write_text(run / "README.md", text)
+    write_text(run / "README.md", text, run)
 
 
 def table(numbers: list[Number], heads: tuple[str, str, str, str]) -> str:

@@ -40,6 +40,9 @@ TONES = {
 UNTOLD = ("open", "–")
 """The same where there is none."""
 
+MOST = 20_000
+"""Lines of the log that figures are drawn of, about; of more, some are left out."""
+
 UNKNOWN = "This run holds no diagnosis: its model has no posterior, or it was not diagnosed."
 
 
@@ -72,12 +75,12 @@ def write_report(run: Path, model: LatentVariableModel | None, x: Tensor | Batch
         **told,
     )
     page = run / "report.html"
-    write_text(page, text)
+    write_text(page, text, run)
     return page
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line that was cut off by the end of the process is left out.
+    """The lines of metrics.jsonl, of very many some; a last line that was cut off by the end of the process is left out.
 
     Example:
         >>> read_metrics(Path("no such file"))
@@ -90,14 +93,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     check_log(path)
-    return read_lines(path)
+    return read_lines(path, MOST)
 
 
 def _told(run: Path, valid: list[dict[str, Any]]) -> dict[str, Any]:
     """What the page says in words and numbers, from summary.json; before there is one, from the last validation."""
     path = run / "summary.json"
     summary: Summary = checked_summary(read_json(path), path) if path.exists() else {}
-    summary = summary or {"split": "valid", **(valid[-1] if valid else {})}
+    summary = summary or {"split": "valid", **(checked_summary(valid[-1], run / "metrics.jsonl") if valid else {})}
     summary.setdefault("verdict", valid[-1].get("verdict") if valid else None)
     verdict = str(summary["verdict"])
     tone, sign = TONES.get(verdict, UNTOLD)

@@ -170,7 +170,7 @@ def _cell(name: str, found: Found) -> str:
         case "active_units":
             return f"{value} of {found['latent_units']}" if "latent_units" in found else str(value)
         case "modes":
-            return f"{value} of {found['known_modes']}"
+            return f"{value} of {found['known_modes']}" if "known_modes" in found else str(value)
         case "reverse_kl" | "energy_coefficient" | "high_quality":
             return f"{value:.3f}"
         case "seconds":

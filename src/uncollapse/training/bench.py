@@ -15,6 +15,7 @@ import torch
 
 from uncollapse.allowlist import NotAllowedError
 from uncollapse.data import Data
+from uncollapse.data.files import array
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, fid_of_draws, with_modes
 from uncollapse.evaluation.extractors import EXTRACTORS
@@ -24,7 +25,7 @@ from uncollapse.folder_names import check_folder_name
 from uncollapse.own_modules import Named
 from uncollapse.plain_files import read_json, read_yaml
 from uncollapse.training.checkpoint import CheckpointError
-from uncollapse.training.documents import check, put
+from uncollapse.training.documents import EACH, ROW, check, put
 from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer, plain
 from uncollapse.training.named import located
@@ -35,11 +36,12 @@ from uncollapse.vae import VAE
 Found = dict[str, Any]
 """The numbers of a row by the names of summary.json, or its `error`."""
 
-ROW = "row.json"  # in a row's folder: its numbers, and what it was asked for
 MOST = 10_000_000
 """Importance samples, or draws, that a table may ask for."""
 
-EACH = "log_likelihoods.npy"  # in a row's folder: log p(x) of each test observation, [N] in nats
+
+COUNTED = ("difference", "seconds", "steps", "seed", "n_examples", "n_samples", "modes", "known_modes", "latent_units")
+"""Names in row.json that stand for numbers, beside those of summary.json."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ def carry_out(
     for title, row in _places(chosen):
         folder, what = out / title / row, asked[title, row]
         if not (folder / ROW).exists():
-            with sole_writer(folder):
+            with sole_writer(folder, out):
                 _carry_out_row(what, folder, partial(watching, title, row), parts)
         yield title, row, _done(folder)
 
@@ -311,6 +313,10 @@ def _done(folder: Path) -> Found:
     found = checked_summary(read_json(folder / ROW), folder / ROW)
     if not isinstance(found.get("asked", {}), dict) or not isinstance(found.get("error", ""), str):
         raise ValueError(f"{folder / ROW} is damaged: expected what was asked for, and an error as text; remove it")
+    for name, value in found.items():
+        counted = name in COUNTED or name.endswith("_standard_error")
+        if counted and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+            raise ValueError(f"{folder / ROW} is damaged: expected a number as {name}, got {value!r:.80}; remove it")
     return found
 
 
@@ -374,6 +380,19 @@ def results(bench: Bench, out: Path) -> dict[str, dict[str, Found]]:
     return found
 
 
+def _each(file: Path) -> np.ndarray:
+    """The numbers of each test observation, [N] as float64.
+
+    Raises:
+        ValueError: If the file holds something else.
+    """
+    values = array(file)
+    if values.dtype != np.float64 or values.ndim != 1 or not len(values):
+        kind = f"{values.dtype} of shape {values.shape}"
+        raise ValueError(f"expected float64 numbers in {file}, one an observation, got {kind}; take {file.parent} away")
+    return np.asarray(values)
+
+
 def _difference(folder: Path, first: Path) -> dict[str, float]:
     """nll less that of the first row, paired over test observations, and the standard error of that."""
     if folder == first or not all((place / EACH).exists() for place in (folder, first)):
@@ -382,6 +401,13 @@ def _difference(folder: Path, first: Path) -> dict[str, float]:
         return {}
     for place in (first, folder):
         check(place, EACH)
-    less = np.subtract(*(np.load(place / EACH, allow_pickle=False) for place in (first, folder)))
+    one, other = (_each(place / EACH) for place in (first, folder))
+    if len(one) != len(other):
+        raise ValueError(
+            f"expected {len(one)} numbers in {folder / EACH}, as many as {first} has, got {len(other)}; take {folder} away"
+        )
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):  # of a model that gives an observation no density
+        return {}
+    less = one - other
     error = float(less.std(ddof=1)) / math.sqrt(len(less)) if len(less) > 1 else math.nan
     return plain({"difference": float(less.mean()), "difference_standard_error": error})

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from uncollapse.atomic_write import atomic_write, remedy
-from uncollapse.plain_files import Damaged, read_json
+from uncollapse.atomic_write import atomic_write, refuse_links, remedy
+from uncollapse.plain_files import LARGEST_JSON, Damaged, check_plain, read_json
+from uncollapse.tensor_files import check_header, read_tensors
 
 FORMAT = 1
 TRIES = 20  # how often a checkpoint is read again that a training replaces all the time
@@ -95,7 +96,7 @@ def steadily(directory: Path, read: Callable[[Path], T]) -> T:
         try:
             verify(place)
             found = read(place)
-        except (OSError, CheckpointError, SafetensorError):
+        except (OSError, CheckpointError, ValueError):
             if _identity(standing(directory)) == before:
                 raise
             continue
@@ -117,15 +118,22 @@ def _identity(directory: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def write(file: Path, content: str | bytes) -> None:
+def write(file: Path, content: str | bytes, root: Path | None = None) -> None:
     """Write a file of the run folder whole or not at all.
 
+    Args:
+        file: The file.
+        content: Its content.
+        root: The run folder, below which nothing may be a symbolic link; None: the file's own folder.
+
     Raises:
-        CheckpointError: If the disk is full or cannot be written to.
+        CheckpointError: If the disk is full or cannot be written to, or a link would lead elsewhere.
     """
+    root = file.parent if root is None else root
     try:
+        refuse_links(root, file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as stream:
+        with atomic_write(file, root) as stream:
             stream.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         reason = str(error) if error.strerror is None else f"cannot write {file}: {error.strerror}; {remedy(error)}"
@@ -157,7 +165,7 @@ def read_state(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         CheckpointError: If the folder is none, or damaged, or of another format.
     """
     values = verify(directory)
-    return load_file(standing(directory) / "state.safetensors"), values
+    return read_tensors(standing(directory) / "state.safetensors"), values
 
 
 def verify(directory: Path) -> dict[str, Any]:
@@ -170,23 +178,35 @@ def verify(directory: Path) -> dict[str, Any]:
         )
     try:
         values = read_json(file)
-        found, hashes = values.get("format"), dict(values["sha256"])
     except Damaged as error:
         raise CheckpointError(f"{error}; {_instead(directory)}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file} is damaged ({error}); {_instead(directory)}") from error
+    found, hashes = values.get("format"), values.get("sha256")
+    if not isinstance(hashes, dict):
+        raise CheckpointError(f"{file} is damaged: expected hashes of its files, got {hashes!r:.80}; {_instead(directory)}")
+    hashes = dict(hashes)
     if found != FORMAT:
         raise CheckpointError(f"{file} is of format {found}, this version reads format {FORMAT}; use the version that wrote it")
     own = hashes.pop("state.json", None)  # checkpoints of version 0.1.0 have none
     if own is not None and own != hash_of({name: value for name, value in values.items() if name != "sha256"}):
         raise CheckpointError(f"{file} is damaged: its hash is not the one it was saved with; {_instead(directory)}")
     for name, expected in hashes.items():
-        plain = Path(name).name == name and (directory / name).is_file()
-        if not plain or _sha256(directory / name) != expected:
+        if _hash_in(directory, name) != expected:
             raise CheckpointError(
                 f"{directory / name} is damaged: its hash is not the one it was saved with; {_instead(directory)}"
             )
     return values
+
+
+def _hash_in(directory: Path, name: str) -> str | None:
+    """The hash of a file of a checkpoint; None of what is none, or damaged as its size alone tells."""
+    file = directory / name
+    if Path(name).name != name or not file.is_file():
+        return None
+    try:
+        check_header(file) if file.suffix == ".safetensors" else check_plain(file, LARGEST_JSON)
+    except Damaged:
+        return None
+    return _sha256(file)
 
 
 def values_of(directory: Path) -> dict[str, Any]:

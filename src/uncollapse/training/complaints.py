@@ -62,11 +62,11 @@ def complaint(message: str, parser: ArgumentParser, short: Iterable[str] = ()) -
     nested = _nested(message, path)
     if nested:
         return nested
-    named = re.search(r"import path string: *([A-Za-z_][\w.]*)", message)
+    named = re.search(r"import path string: *([^\s]+)", message)
     if role in ROLES and named:
         names = [cls.__name__ for cls in subclasses(ROLES[role])]
         return f"unknown {role} {named[1]!r}{suggestion(named[1], names)}; there are {', '.join(names)}"
-    return " ".join(line.strip() for line in message.splitlines() if line.strip())
+    return _of_other_kind(message, path) or " ".join(line.strip() for line in message.splitlines() if line.strip())
 
 
 def _nested(message: str, path: list[str]) -> str | None:
@@ -90,6 +90,56 @@ def _nested(message: str, path: list[str]) -> str | None:
         kinds = {"float": "a finite number", "int": "a whole number", "bool": "true or false"}
         return f"expected {kinds[number[1]]} as --{'.'.join(path)}, came {came[1]}"
     return None
+
+
+KINDS = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "text",
+    "tuple": "a list such as [0.9, 0.999]",
+    "NoneType": "null",
+}
+"""What the types of options are called."""
+
+
+def _of_other_kind(message: str, path: list[str]) -> str | None:
+    """Which values an option takes, where another one came; None where jsonargparse did not say so.
+
+    Example:
+        >>> _of_other_kind("Expected a typing.Literal['no', 'bf16']. Got value: fp8", ["machine", "precision"])
+        "expected no or bf16 as --machine.precision, got 'fp8'"
+    """
+    kinds = re.findall(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", message)
+    came = re.search(r"(?:Given value|Got value): ?(.*?)(?:\. Got value|$)", message, re.DOTALL)
+    if (
+        not path
+        or not kinds
+        or came is None
+        or "valid subclass" in message
+        or any(kind and kind not in KINDS for kind, _ in kinds)
+    ):
+        return None
+    names = [name for kind, literal in kinds for name in ([KINDS[kind]] if kind else literal.replace("'", "").split(", "))]
+    return f"expected {' or '.join(dict.fromkeys(names))} as --{'.'.join(path)}, got {came[1].strip()!r:.80}"
+
+
+NUMBERS = {"learning rate": "lr", "beta parameter at index": "betas", "epsilon value": "eps", "momentum value": "momentum"}
+"""What torch calls numbers of its optimisers, by the name of their option where that is another."""
+
+
+def optimizer_complaint(message: str) -> str:
+    """What torch says of a number of an optimiser, with its option.
+
+    Example:
+        >>> optimizer_complaint("Invalid beta parameter at index 0: 2.0")
+        'expected another number as --optimizer.betas, got 2.0 (invalid beta parameter at index 0)'
+    """
+    told = re.fullmatch(r"Invalid (.*?)(?: value)?: (\S+)", " ".join(message.split()))
+    if told is None:
+        return message
+    name = next((name for words, name in NUMBERS.items() if told[1].startswith(words.removesuffix(" value"))), told[1])
+    return f"expected another number as --optimizer.{name}, got {told[2]} (invalid {told[1]})"
 
 
 def check_finite(options: Iterable[str]) -> None:

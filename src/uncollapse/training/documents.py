@@ -18,16 +18,22 @@ from typing import Any
 
 import yaml
 
-from uncollapse.plain_files import check_yaml
+from uncollapse.plain_files import LARGEST_JSON, LOADER, Damaged, check_plain, check_yaml
 from uncollapse.training.checkpoint import TRIES, CheckpointError, hash_of, values_of, write
 
 CONFIG, WORDS, SUMMARY = "config.yaml", "words.txt", "summary.json"
 NAMES = (CONFIG, WORDS, SUMMARY)
 """Documents of every run: its recipe, the vocabulary of sentences in the order of tokens, its summary."""
 
+ROW, EACH = "row.json", "log_likelihoods.npy"
+"""Documents of a bench's row: its numbers and what it was asked for; log p(x) of each test observation, [N] in nats."""
+
 RECORD = "checkpoints/documents.json"
 RECORDED = "documents"
 """The value of a checkpoint that says whether the run's documents are recorded."""
+
+LARGEST = {WORDS: 2**24, EACH: 2**28}
+"""Bytes that documents may have which are no plain values."""
 
 SHOWN, LEAVES = 5, 10_000  # differences that a message names, and values of a configuration that are compared at most
 
@@ -58,18 +64,15 @@ def put(run: Path, contents: Mapping[str, str | bytes]) -> None:
     new = {name: content.encode() if isinstance(content, str) else content for name, content in contents.items()}
     before = read_record(run)
     if before is None:
-        accepted: dict[str, list[str | None]] = {name: [_hash(_content(run / name))] for name in NAMES if name not in new}
+        before = Record({name: [_hash(_content(run / name))] for name in (*NAMES, *new)}, _text(_content(run / CONFIG)))
     elif all(before.accepted.get(name) == [_hash(content)] == [_hash(_content(run / name))] for name, content in new.items()):
         return
-    else:
-        accepted = before.accepted
-        both = {name: [*dict.fromkeys([*accepted.get(name, [None]), _hash(content)])] for name, content in new.items()}
-        _write_record(run, Record(accepted | both, before.config))
+    accepted = before.accepted
+    both = {name: [*dict.fromkeys([*accepted.get(name, [None]), _hash(content)])] for name, content in new.items()}
+    _write_record(run, Record(accepted | both, before.config))
     for name, content in new.items():
-        write(run / name, content)
-    recipe = new.get(CONFIG, _content(run / CONFIG) if before is None else None)
-    config = None if before is None else before.config
-    config = config if recipe is None else recipe.decode(errors="replace")
+        write(run / name, content, run)
+    config = _text(new[CONFIG]) if CONFIG in new else before.config
     _write_record(run, Record(accepted | {name: [_hash(content)] for name, content in new.items()}, config))
 
 
@@ -106,7 +109,7 @@ def _check(run: Path, name: str, resuming: bool) -> None:
 def _check_never_recorded(run: Path) -> None:
     """Refuse a run whose checkpoints say that there was a record."""
     said = any(values_of(run / "checkpoints" / name).get(RECORDED) for name in ("last", "best"))
-    if said and not (run / RECORD).exists():
+    if said and not (run / RECORD).is_file():
         raise CheckpointError(
             f"{run / RECORD} is gone, and nothing tells whether {', '.join(NAMES)} were altered; take a copy of it, "
             "or train again"
@@ -138,7 +141,8 @@ def read_record(run: Path) -> Record | None:
     try:
         values = json.loads(content)
         own = values.pop("sha256")
-        found = Record(dict(values["accepted"]), values["config"])
+        found = Record(values["accepted"], values["config"])
+        _check_record(found)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         own, values, found = None, {}, Record({}, None)
     if own != hash_of(values):
@@ -147,6 +151,19 @@ def read_record(run: Path) -> Record | None:
             "altered; take a copy of it, or train again"
         )
     return found
+
+
+def _check_record(record: Record) -> None:
+    """Refuse what no training records: the files that it names are hashed, and may be removed.
+
+    Raises:
+        ValueError: If it names another file than a document, or holds other than hashes and a text.
+    """
+    hashes = [accepted for _, accepted in record.accepted.items()]
+    if not record.accepted.keys() <= {*NAMES, ROW, EACH} or not all(isinstance(some, list) for some in hashes):
+        raise ValueError("expected the hashes of documents")
+    if not all(isinstance(each, str | None) for some in hashes for each in some) or not isinstance(record.config, str | None):
+        raise ValueError("expected hashes, and the text of a configuration")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -186,8 +203,10 @@ def _changes(record: Record | None, content: bytes) -> list[tuple[str, Any, Any]
     if len(content) > 2 * len(config) + 1000:
         return None
     try:
-        check_yaml(content.decode())
-        before, now = (yaml.safe_load(text) for text in (config, content.decode()))
+        texts = [config, content.decode()]
+        for text in texts:
+            check_yaml(text)
+        before, now = (yaml.load(text, Loader=LOADER) for text in texts)  # a safe loader
         return list(differences(before, now))
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):
         return None
@@ -216,12 +235,26 @@ def _altered(run: Path, name: str, record: Record | None, content: bytes | None)
 
 def _write_record(run: Path, record: Record) -> None:
     values = {"accepted": record.accepted, "config": record.config}
-    write(run / RECORD, json.dumps({**values, "sha256": hash_of(values)}, indent=2))
+    write(run / RECORD, json.dumps({**values, "sha256": hash_of(values)}, indent=2), run)
 
 
 def _content(file: Path) -> bytes | None:
-    """The bytes of a file; None where there is none, or a pipe or device in its place."""
-    return file.read_bytes() if file.is_file() else None
+    """The bytes of a file; None where there is none, or a pipe or device in its place.
+
+    Raises:
+        CheckpointError: If they are more than any training writes.
+    """
+    if not file.is_file():
+        return None
+    try:
+        check_plain(file, LARGEST.get(file.name, LARGEST_JSON))
+    except Damaged as error:
+        raise CheckpointError(f"{error}; take a copy of it, or train again") from error
+    return file.read_bytes()
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode(errors="replace")
 
 
 def _hash(content: bytes | None) -> str | None:

@@ -1,5 +1,6 @@
 """The one way to train: admit the data, run the loop, hand back the best weights."""
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +13,7 @@ from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.launch import launch
 from uncollapse.learning import Procedure
+from uncollapse.training.documents import NAMES, read_record
 from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer
 from uncollapse.training.loop import Fitted, Loop
@@ -91,15 +93,27 @@ def fit(
         return loop.finish(stop)
 
 
+WRITTEN = (*NAMES, "README.md", "report.html", "checkpoints/best", "checkpoints/last")
+"""What a training replaces in its folder."""
+
+
 def vacant(out: Path, resume: bool) -> Path:
-    """The folder of a run; a run that is there is never overwritten.
+    """The folder of a run; a run that is there is never overwritten, nor files that no training wrote.
 
     Raises:
-        FileExistsError: If it holds a run and `resume` is false.
+        FileExistsError: If it holds a run and `resume` is false, or a file of someone else's where one would be written.
     """
     log = out / "metrics.jsonl"
-    if not resume and log.exists() and log.stat().st_size:
+    if resume:
+        return out
+    if log.exists() and log.stat().st_size:
         raise FileExistsError(f"{out} holds a run already; go on with it by --resume, or write elsewhere with --out")
+    there = [name for name in WRITTEN if os.path.lexists(out / name)]
+    if there and read_record(out) is None:
+        raise FileExistsError(
+            f"expected an empty folder, got {out}, whose {there[0]} no training recorded and this one would replace; write "
+            "elsewhere with --out"
+        )
     return out
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.gan import GAN
 from uncollapse.own_modules import Named
-from uncollapse.training.checkpoint import standing, steadily
+from uncollapse.tensor_files import read_tensors
+from uncollapse.training.checkpoint import CheckpointError, standing, steadily
+from uncollapse.training.kept import restore_procedure
 from uncollapse.training.recipe import Recipe
 
 
@@ -33,9 +33,11 @@ def load_game(run: str | Path, model: LatentVariableModel, parts: Iterable[Named
     game = procedure.objective
     if not isinstance(game, GAN):
         return None
-    kept = steadily(last, lambda place: load_file(place / "state.safetensors"))
-    state = {name.removeprefix("procedure."): value for name, value in kept.items() if name.startswith("procedure.")}
-    if not procedure.state().keys() <= state.keys():
+    kept = steadily(last, lambda place: read_tensors(place / "state.safetensors"))
+    if not all(f"procedure.{name}" in kept for name in procedure.state()):
         return None
-    procedure.restore(state)
+    try:
+        restore_procedure(procedure, kept)
+    except ValueError as error:
+        raise CheckpointError(f"{last} is damaged: {error}; train again") from error
     return game.to(model.like).eval()

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from uncollapse.atomic_write import remove_staged
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.learning import Procedure
+from uncollapse.tensor_files import check_state, check_weights, read_tensors
 from uncollapse.training.checkpoint import (
     CheckpointError,
     read_state,
@@ -54,7 +55,7 @@ class Kept:
         """Put the best weights into the model: those in memory, of a resumed run those of the folder."""
         best = self.folder and self.folder / "best"
         if self.best is None and best and standing(best).exists():
-            self.best = steadily(best, lambda place: load_file(place / "model.safetensors"))
+            self.best = steadily(best, lambda place: read_tensors(place / "model.safetensors"))
         if self.best is not None:
             take(self.model, self.best, best or "the best validation")
 
@@ -90,21 +91,21 @@ class Kept:
             return None
         tensors, values = read_state(last)
         _check_values(values, last)
+        take(self.model, read_tensors(standing(last) / "model.safetensors"), last)
         try:
-            self._restore(last, tensors, values)
+            self._restore(tensors, values)
+        except ValueError as error:
+            raise CheckpointError(f"{last} is damaged: {error}; train again") from error
         except (KeyError, TypeError, IndexError, RuntimeError) as error:
-            if isinstance(error, CheckpointError):
-                raise
             raise CheckpointError(
                 f"{last} is damaged: it lacks what this recipe needs to go on ({type(error).__name__}: {error}); train again"
             ) from error
         return values
 
-    def _restore(self, last: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take over weights and states of a checkpoint."""
-        take(self.model, load_file(standing(last) / "model.safetensors"), last)
+    def _restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Take over the states of a checkpoint."""
         device = next(self.model.parameters()).device
-        self.procedure.restore({k.removeprefix("procedure."): v for k, v in tensors.items() if k.startswith("procedure.")})
+        restore_procedure(self.procedure, tensors)
         for i, update in enumerate(self.updates):
             update.restore({k.removeprefix(_name(i, "")): v for k, v in tensors.items() if k.startswith(_name(i, ""))})
         self.meter.restore({k: v.to(device) for k, v in tensors.items()}, values.get("meter", ()))
@@ -143,12 +144,20 @@ def _check_values(values: dict[str, Any], last: Path) -> None:
     """
     for name, kinds in STATE.items():
         value = values.get(name)
-        negative = isinstance(value, int | float) and name != "best" and value < 0
-        if name not in values or not isinstance(value, kinds) or isinstance(value, bool) or negative:
+        possible = value is None or (isinstance(value, kinds) and type(value) is not bool and _possible(name, value))
+        if name not in values or not isinstance(value, kinds) or not possible:
+            kind = "a finite number" if name == "best" else f"a number from 0 to {MOST:g}"
             raise CheckpointError(
-                f"{last / 'state.json'} is damaged: expected a number as {name}, got {value!r:.80}; train again"
+                f"{last / 'state.json'} is damaged: expected {kind} as {name}, got {value!r:.80}; train again"
             )
 
+
+def _possible(name: str, value: Any) -> bool:
+    return abs(value) < 1e300 if name == "best" else 0 <= value <= MOST
+
+
+MOST = 1e12
+"""The largest number of steps or seconds in a checkpoint."""
 
 STATE: dict[str, tuple[type, ...]] = {
     "step": (int,),
@@ -170,6 +179,17 @@ def keep(model: nn.Module, directory: Path, tensors: dict[str, Tensor], values: 
         write_state(staging, tensors, values)
 
 
+def restore_procedure(procedure: Procedure, tensors: dict[str, Tensor]) -> None:
+    """Take over the state of a procedure from those of a checkpoint.
+
+    Raises:
+        ValueError: If a tensor has another shape or type than the procedure's own.
+    """
+    state = {name.removeprefix("procedure."): value for name, value in tensors.items() if name.startswith("procedure.")}
+    check_state(state, procedure.state())
+    procedure.restore(state)
+
+
 def take(model: nn.Module, weights: dict[str, Tensor], where: Path | str) -> None:
     """Load weights into a model of either kind, a mixture fitted to a VAE's aggregated posterior among them.
 
@@ -180,10 +200,8 @@ def take(model: nn.Module, weights: dict[str, Tensor], where: Path | str) -> Non
     if isinstance(model, LatentVariableModel):
         model.load_weights(weights, str(where))
     else:
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f"{where} holds another model: {error}; use the recipe that it was trained with") from error
+        check_weights(weights, model.state_dict(), str(where))
+        model.load_state_dict(weights)
     model.to(device)
 
 

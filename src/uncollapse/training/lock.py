@@ -3,6 +3,7 @@
 import errno
 import os
 import platform
+import stat
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
+from uncollapse.atomic_write import refuse_links
 from uncollapse.launch import launch
 from uncollapse.training.checkpoint import CheckpointError
 
@@ -27,15 +29,20 @@ class FolderInUse(CheckpointError):
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, root: Path | None = None) -> Iterator[None]:
     """Within it, nothing else writes to this run folder; it is made where it is not there.
 
     Of several processes of one training the first one holds the lock for all. Within the block it may be entered again.
     Readers take no notice of it. A folder that was made for it and is left empty is removed.
 
+    Args:
+        folder: The run folder.
+        root: A folder of several runs that it lies below; None: the run folder itself.
+
     Raises:
         FolderInUse: If something else writes there.
-        CheckpointError: If the folder cannot be made or written to.
+        CheckpointError: If the folder cannot be made or written to, or holds a symbolic link, or is one below the root: what is
+            written would go elsewhere.
 
     Example:
         >>> import tempfile
@@ -50,6 +57,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     if place in _held.get() or not launch().first:
         yield
         return
+    _check_links(folder, root or folder)
     made = _made(folder, place)
     try:
         descriptor = _acquired(folder, place / LOCK)
@@ -63,6 +71,19 @@ def sole_writer(folder: Path) -> Iterator[None]:
         for new in made:
             with suppress(OSError):
                 new.rmdir()
+
+
+def _check_links(folder: Path, root: Path) -> None:
+    """Refuse links in a run folder, as far down as a training writes.
+
+    Raises:
+        CheckpointError: If there is one.
+    """
+    held = [place for pattern in ("*", "checkpoints/*", "checkpoints/*/*") for place in folder.glob(pattern)]
+    try:
+        refuse_links(root, folder, *held)
+    except OSError as error:
+        raise CheckpointError(f"{error} with --out") from error
 
 
 def _made(folder: Path, place: Path) -> list[Path]:
@@ -80,7 +101,7 @@ def _acquired(folder: Path, file: Path) -> int:
     lock = _system_lock()
     while True:
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _opened(file)
         except OSError as error:
             raise _unusable(folder, error) from error
         try:
@@ -94,12 +115,25 @@ def _acquired(folder: Path, file: Path) -> int:
             if error.errno not in UNSUPPORTED:
                 raise _unusable(folder, error) from error
             warnings.warn(f"{folder} cannot be locked ({error.strerror}): let no other training write there", stacklevel=4)
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _opened(file)
         if _is_at(descriptor, file):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
             return descriptor
         os.close(descriptor)  # the writer before removed the file between the two calls
+
+
+def _opened(file: Path) -> int:
+    """The descriptor of the file to lock, which is made where it is not there.
+
+    Raises:
+        OSError: If it cannot be opened, or is a link, a pipe or a device, which is not to be written to.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, f"its file {file.name} is a pipe or a device", str(file))
 
 
 def _release(descriptor: int, file: Path) -> None:

@@ -44,7 +44,11 @@ class Meter:
 
     def restore(self, state: dict[str, Tensor], order: Iterable[str] = ()) -> None:
         """Take over what `state` gave, in this order of names."""
-        means = {k.removeprefix("meter."): list(v.unbind()) for k, v in state.items() if k.startswith("meter.")}
+        kept = {name: value for name, value in state.items() if name.startswith("meter.")}
+        for name, value in kept.items():
+            if value.dim() != 1 or not value.is_floating_point():
+                raise ValueError(f"expected a real number a step as {name}, got {value.dtype} {list(value.shape)}")
+        means = {name.removeprefix("meter."): list(value.unbind()) for name, value in kept.items()}
         self.means = {name: means[name] for name in (*order, *means) if name in means}
 
 
@@ -126,8 +130,11 @@ class Log:
 TEXTS = ("kind", "verdict", "reason", "estimator")
 """Names in a line whose values are text."""
 
-LARGEST = 2**30
+LARGEST = 2**29
 """Bytes that metrics.jsonl may have."""
+
+TRAINED = b'{"kind": "train",'
+"""How a line of the training begins."""
 
 LONGEST = 2**20
 """Bytes that a line of it may have."""
@@ -145,6 +152,8 @@ def check_log(file: Path) -> None:
     if not file.is_file():
         raise CheckpointError(f"{file} is gone; take a copy of it, or train again")
     n, digest = record.get("bytes", 0), hashlib.sha256()
+    if type(n) is not int:
+        raise CheckpointError(f"expected the bytes of {file} in the last checkpoint, got {n!r:.80}; train again")
     with file.open("rb") as stream:
         while n > 0 and (part := stream.read(min(n, LONGEST))):
             digest.update(part)
@@ -153,8 +162,13 @@ def check_log(file: Path) -> None:
         raise CheckpointError(f"{file} was altered since it was written; take a copy of it, or train again")
 
 
-def read_lines(file: Path) -> list[Line]:
+def read_lines(file: Path, most: int | None = None) -> list[Line]:
     """The lines of metrics.jsonl; a last one that a kill cut short is left out.
+
+    Args:
+        file: The file.
+        most: About how many lines of the training, and how many others, are taken of very many: evenly, the last one always.
+            None: all.
 
     Raises:
         OSError: If it cannot be read.
@@ -163,12 +177,30 @@ def read_lines(file: Path) -> list[Line]:
     check_plain(file, LARGEST)
     found: list[Line] = []
     with file.open("rb") as stream:
-        for i, text in enumerate(iter(lambda: stream.readline(LONGEST), b"")):
+        texts: Iterable[tuple[int, bytes]] = enumerate(iter(lambda: stream.readline(LONGEST), b""))
+        for i, text in texts if most is None else _thinned(texts, most):
             line = _parsed(text)
             if line is None and text.endswith(b"\n") and text.strip():
                 raise ValueError(f"{file} is damaged in line {i + 1}: expected a kind, a step and numbers, got {text[:60]!r}")
             found += [] if line is None else [line]
     return found
+
+
+def _thinned(texts: Iterable[tuple[int, bytes]], most: int) -> list[tuple[int, bytes]]:
+    """Lines and their numbers, of many every second, fourth, ... of the training, and as many others; the last of both."""
+    kept: list[list[tuple[int, bytes]]] = [[], []]
+    every, seen, last = [1, 1], [0, 0], list[tuple[int, bytes] | None]([None, None])
+    for numbered in texts:
+        kind = int(numbered[1].startswith(TRAINED))
+        if seen[kind] % every[kind]:
+            last[kind] = numbered
+        else:
+            kept[kind].append(numbered)
+            last[kind] = None
+            if len(kept[kind]) > 2 * most:
+                kept[kind], every[kind] = kept[kind][::2], 2 * every[kind]
+        seen[kind] += 1
+    return sorted([*kept[0], *kept[1], *(numbered for numbered in last if numbered is not None)])
 
 
 def _parsed(text: bytes) -> Line | None:
@@ -186,6 +218,8 @@ def _fits(name: str, value: Any) -> bool:
     """Whether a value of a line is of the kind that its name says: text, texts, or numbers and nulls."""
     if name in TEXTS or name.endswith("_of"):
         return value is None or isinstance(value, str)
+    if name == "kl_units" and not isinstance(value, list | None):
+        return False
     if name in ("remedies", "notes"):
         return isinstance(value, list) and all(isinstance(line, str) for line in value)
     return all(

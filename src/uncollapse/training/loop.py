@@ -183,7 +183,7 @@ class Loop:
         """This step's rows of this process; an epoch's order follows from (seed, epoch), what does not fill a batch waits."""
         epoch, place = divmod(self.step, len(self.data.train) // self.batch)
         if epoch != self.epoch:
-            generator = torch.Generator().manual_seed(self.training.seed * 1_000_003 + epoch)
+            generator = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
             self.order = torch.randperm(len(self.data.train), generator=generator).to(self.data.train.device)
             self.epoch = epoch
         start, stop = (0, self.batch) if self.rows is None else (self.rows.start, self.rows.stop)

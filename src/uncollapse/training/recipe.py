@@ -46,6 +46,9 @@ GROUPS = ("data", "training", "machine")
 """Keys of a recipe that hold a mapping of options."""
 
 
+UNKNOWN = ("--config", "--print_config", "--print_shtab", "--print_completion", "--help", "-h")
+"""Options that jsonargparse has of its own."""
+
 COPIES = 4
 """Numbers that a weight takes in a training: its own, its gradient, and the averages of Adam."""
 
@@ -214,7 +217,7 @@ def checked(file: Path, options: Iterable[str] = (), parts: Iterable[Named] = ()
             raise ValueError(f"expected {key} of {file} to be a mapping of options, got {told[key]!r}")
     for option in given:
         name = option.partition("=")[0]
-        if name == "--config" or name in [f"--{key}" for key in GROUPS]:
+        if name in UNKNOWN or name in [f"--{key}" for key in GROUPS]:
             raise ValueError(f"unknown option {name}: a recipe is the first argument, its options are written one by one")
     values = {key: value if key in PLAIN else allowed.check({key: value})[key] for key, value in told.items()}
     return values, allowed.check_options(given, PLAIN)

@@ -22,8 +22,8 @@ def check_values(values: dict[str, Any]) -> None:
     """Refuse values that no part has a use for, by the name of their option.
 
     Raises:
-        ValueError: If a whole number is 2³¹ or more (2⁶³ for a seed), a real number is not finite or above 10³⁰, or a text
-            names a device, a pipe or a large file, which would be read for a part.
+        ValueError: If a whole number is 2³¹ or more (2⁶³ for a seed), a seed is negative, a real number is not finite or above
+            10³⁰, or a text names a device, a pipe or a large file, which would be read for a part.
 
     Example:
         >>> check_values({"prior": {"class_path": "VampPrior", "init_args": {"components": 2**40}}})
@@ -38,7 +38,10 @@ def check_values(values: dict[str, Any]) -> None:
             continue
         if isinstance(value, float) and not (math.isfinite(value) and abs(value) <= LARGEST_NUMBER):
             raise ValueError(f"expected a finite number of at most {LARGEST_NUMBER:g} as {option}, got {value}")
-        most = LARGEST_SEED if name.rpartition(".")[2] == "seed" else LARGEST_INTEGER
+        seed = name.rpartition(".")[2] == "seed"
+        if seed and value < 0:
+            raise ValueError(f"expected {option} of at least 0, got {value!s:.40}")
+        most = LARGEST_SEED if seed else LARGEST_INTEGER
         if isinstance(value, int) and abs(value) >= most:
             raise ValueError(f"expected {option} below {most:,}, got {value!s:.40}")
 

@@ -20,10 +20,10 @@ from uncollapse.gan import ImplicitModel
 from uncollapse.launch import launch
 from uncollapse.own_modules import Named
 from uncollapse.parts import build
-from uncollapse.plain_files import LARGEST_JSON, read_json, read_text, read_yaml
+from uncollapse.plain_files import read_json, read_text, read_yaml
 from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify
 from uncollapse.training.collapse_monitor import remedies
-from uncollapse.training.documents import CONFIG, SUMMARY, WORDS, check, differences, option, put
+from uncollapse.training.documents import CONFIG, LARGEST, SUMMARY, WORDS, check, differences, option, put
 from uncollapse.training.fit import fit
 from uncollapse.training.game import load_game
 from uncollapse.training.kept import keep
@@ -234,7 +234,7 @@ def read_words(run: Path) -> list[str] | None:
     """
     check(run, WORDS)
     file = run / WORDS
-    return read_text(file, LARGEST_JSON).splitlines() if file.exists() else None
+    return read_text(file, LARGEST[WORDS]).splitlines() if file.exists() else None
 
 
 def read_summary(run: Path) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from typing import Literal
 
 from uncollapse.parts import Part
-from uncollapse.schedules import Constant, Schedule
+from uncollapse.schedules import ENDS, Constant, Schedule, nonnegative
+
+LEAST = 1e-12
+"""The smallest norm that a gradient is scaled down to."""
 
 
 class Training(Part):
@@ -52,8 +55,13 @@ class Training(Part):
         ):
             if value < least or value % 1:
                 raise ValueError(f"expected training.{name} as a whole number of at least {least}, came {value}")
-        if clip is not None and not clip > 0:
-            raise ValueError(f"expected training.clip above 0, came {clip}; write null for no clipping")
+        if clip is not None and not clip >= LEAST:
+            raise ValueError(f"expected training.clip of at least {LEAST:g}, came {clip}; write null for no clipping")
+        stated = nonnegative("training.schedule", schedule, "write Cosine or Linear from 1 to 0")
+        if not any(vars(stated)[end] for end in ENDS if end in vars(stated)) and any(end in vars(stated) for end in ENDS):
+            raise ValueError(
+                f"expected training.schedule above 0 somewhere, came {type(stated).__name__} of 0: it moves nothing"
+            )
         if patience is not None and patience < 1:
             raise ValueError(f"expected training.patience of at least 1, came {patience}; write null to never stop early")
         if validate_on is not None and validate_on < 2:

@@ -1,8 +1,10 @@
 """The one place where a loss becomes a step of the weights."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from uncollapse.schedules import Schedule
+from uncollapse.tensor_files import check_state
+from uncollapse.training.complaints import optimizer_complaint
 from uncollapse.training.settings import Training
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -44,7 +48,10 @@ class Update:
         rate: float = 1.0,
     ):
         self.parameters = list(parameters)
-        self.optimizer = fused(optimizer(self.parameters))
+        try:
+            self.optimizer = fused(optimizer(self.parameters))
+        except ValueError as error:
+            raise ValueError(optimizer_complaint(str(error))) from error
         check_rates(self.optimizer)
         self.accelerator, self.clip, self.ema = accelerator, training.clip, training.ema
         self.schedule: Schedule = training.schedule
@@ -110,20 +117,46 @@ class Update:
         return named
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave."""
-        for i, average in enumerate(self.average):
-            average.copy_(state[f"average.{i}"])
+        """Take over what `state` gave.
+
+        Raises:
+            ValueError: If a value has another shape or type than this optimiser's, which would read beyond its end.
+        """
+        averages = {f"average.{i}": average for i, average in enumerate(self.average)}
+        check_state({name: value for name, value in state.items() if name.startswith("average.")}, averages)
+        for name, average in averages.items():
+            average.copy_(state[name])
         for i, p in enumerate(self.parameters):
             prefix = f"optimizer.{i}."
-            values = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            self.optimizer.state[p] = {key: value.to(p.device) for key, value in values.items()}
+            values = {key: value for key, value in state.items() if key.startswith(prefix)}
+            if values:  # a weight that no loss has moved yet has none
+                check_state(values, {f"{prefix}{key}": value for key, value in _state_of(self.optimizer, p).items()})
+            self.optimizer.state[p] = {key.removeprefix(prefix): value.to(p.device) for key, value in values.items()}
+
+
+def _state_of(optimizer: Optimizer, p: Tensor) -> dict[str, Tensor]:
+    """The state that this optimiser has of such a parameter after a step, whose values do not matter."""
+    if optimizer.state.get(p):  # of one that begins with it
+        return dict(optimizer.state[p])
+    like = torch.zeros_like(p, requires_grad=True)
+    like.grad = torch.zeros_like(like)
+    group = next(group for group in optimizer.param_groups if any(q is p for q in group["params"]))
+    alone = copy(optimizer)
+    alone.param_groups, alone.state = [{**group, "params": [like]}], defaultdict(dict)
+    alone.step()
+    return {key: value for key, value in alone.state[like].items() if isinstance(value, Tensor)}
+
+
+LEAST = 1e-12
+"""The smallest learning rate: a hundred thousand steps of Adam at it move a weight of 1 by less than float32 resolves."""
 
 
 def check_rates(optimizer: Optimizer) -> None:
     """Refuse an optimiser that moves nothing, or whose decay alone throws the weights further than they were.
 
     Raises:
-        ValueError: If a learning rate is not above 0, or a weight decay is negative or times it above 1.
+        ValueError: If a learning rate is not above 0, the loss is to be maximised, or a weight decay is negative or times the
+            rate above 1.
 
     Example:
         >>> check_rates(torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.0))
@@ -132,8 +165,11 @@ def check_rates(optimizer: Optimizer) -> None:
     """
     for group in optimizer.param_groups:
         rate, decay = float(group["lr"]), float(group.get("weight_decay", 0.0))
-        if not 0 < rate < math.inf:
-            raise ValueError(f"expected --optimizer.lr above 0, got {rate}: it would move nothing")
+        if not LEAST <= rate < math.inf:
+            least = "above 0" if rate <= 0 else f"of at least {LEAST:g}"
+            raise ValueError(f"expected --optimizer.lr {least}, got {rate}: it would move nothing")
+        if group.get("maximize"):
+            raise ValueError("expected --optimizer.maximize false, got true: what is stepped down is the loss, minus the bound")
         if not 0 <= decay * rate <= 1:
             raise ValueError(
                 f"expected --optimizer.weight_decay from 0 to {1 / rate:g}, one by the learning rate, got {decay:g}: "
