@@ -56,7 +56,8 @@ class Training(Part):
             if value < least or value % 1:
                 raise ValueError(f"expected training.{name} as a whole number of at least {least}, came {value}")
         if clip is not None and not clip >= LEAST:
-            raise ValueError(f"expected training.clip of at least {LEAST:g}, came {clip}; write null for no clipping")
+            bound = f"of at least {LEAST:g}" if clip > 0 else "above 0"
+            raise ValueError(f"expected training.clip {bound}, came {clip}; write null for no clipping")
         stated = nonnegative("training.schedule", schedule, "write Cosine or Linear from 1 to 0")
         if not any(vars(stated)[end] for end in ENDS if end in vars(stated)) and any(end in vars(stated) for end in ENDS):
             raise ValueError(
