@@ -294,7 +294,7 @@ class Unread(TorchDispatchMode):
 def test_nothing_is_read_on_the_host(ppca: PPCA) -> None:
     path, settings = Path(ppca.vae, ppca.sample(5), FromPosterior()), short(6)
     with pytest.raises(AssertionError), Unread():
-        bool(path.x.isfinite().all())
+        bool(path.batch.x.isfinite().all())
     with Unread():
         found = run(path, path.draw(4), settings, None)
         run(path, found.z, settings, found.step_sizes, down=True)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Size, nn
 
 from uncollapse import schedules
+from uncollapse.data import Space
 from uncollapse.distributions import (
     HMC,
     AutoregressivePrior,
@@ -14,6 +15,7 @@ from uncollapse.distributions import (
     ChainPosterior,
     ChainPrior,
     Committed,
+    ConditionalNormal,
     CouplingPrior,
     Density,
     Generator,
@@ -62,14 +64,18 @@ from uncollapse.networks import (
     MLP,
     BatchNormMLP,
     Bias,
+    ConditionEncoder,
     ConvDecoder,
     ConvEncoder,
     DCGANCritic,
     DCGANGenerator,
+    Features,
     Fourier,
     GatedMLP,
+    LabelEmbedding,
     MaxoutMLP,
     Network,
+    OneHot,
     RecurrentEncoder,
     ResidualCritic,
     ResidualGenerator,
@@ -159,6 +165,14 @@ PRIORS: dict[str, Callable[[int], Prior]] = {
     "ChainPrior": partial(
         ChainPrior, first=partial(priors.Mixture, components=2), then=partial(posteriors.Gaussian, network=small)
     ),
+}
+CONDITIONAL_PRIORS: dict[str, Callable[[int], Prior]] = {"ConditionalNormal": partial(ConditionalNormal, network=affine)}
+"""Priors of models with a condition, with laws in test_conditions.py."""
+CONDITION_ENCODERS: dict[str, tuple[Callable[[Space], ConditionEncoder], Space]] = {
+    "OneHot": (OneHot, Space(Size(()), "label", 3)),
+    "LabelEmbedding": (partial(LabelEmbedding, size=4), Space(Size(()), "label", 3)),
+    "Features": (Features, Space(Size((2, 2)))),
+    "Features-network": (partial(Features, network=affine, size=5), Space(Size((4,)))),
 }
 DENSITIES: dict[str, Callable[[int], Location]] = {"Location": Location}
 SMALLEST = {"CouplingPrior": 2, "ChainPrior": 2}
@@ -298,6 +312,8 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "network": ({name: row[0] for name, row in NETWORKS.items()}, Callable[[Size, Size], Network]),
     "sigma": (SIGMAS, Callable[[Size], Sigma]),
     "prior": (PRIORS, Callable[[int], Prior]),
+    "conditional_prior": (CONDITIONAL_PRIORS, Callable[[int], Prior]),
+    "condition": ({name: row[0] for name, row in CONDITION_ENCODERS.items()}, Callable[[Space], ConditionEncoder]),
     "density": (DENSITIES, Callable[[int], Location]),
     "likelihood": (LIKELIHOODS, Callable[[int, Size], Likelihood]),
     "transform": (TRANSFORMS, Callable[[int, int], Transforms]),
@@ -374,8 +390,10 @@ def given(kind: str, name: str) -> tuple[Any, ...]:
             return (Size((3,)),)
         case "critic":
             return ([Size((3,))],)
-        case "prior" | "density":
+        case "prior" | "density" | "conditional_prior":
             return (LATENT,)
+        case "condition":
+            return (CONDITION_ENCODERS[name][1],)
         case "transform":
             return (LATENT, 2)
         case "objective":

@@ -15,7 +15,8 @@ class ConditionalNormal(Prior):
 
     .. math:: p(z \mid c) = \mathcal N(\mu(c), \operatorname{diag} \sigma^2(c))
 
-    The network is made when a model holds the prior, which knows how many features its condition has.
+    The network is made anew when a model holds the prior, which knows how many features C its condition has; before, it
+    takes one.
 
     Args:
         features: Size L of the latent.
@@ -42,6 +43,7 @@ class ConditionalNormal(Prior):
     def __init__(self, features: int, network: Factory):
         super().__init__(features)
         self.factory = network
+        self.condition_on(1)
 
     def condition_on(self, features: int) -> None:
         self.network = self.factory(Size((features,)), Size((2 * self.features,)))
