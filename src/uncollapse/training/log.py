@@ -123,7 +123,7 @@ class Log:
         self._count(text)
 
 
-TEXTS = ("kind", "verdict", "reason", "estimator")
+TEXTS = ("kind", "stage", "verdict", "reason", "estimator")
 """Names in a line whose values are text."""
 
 LARGEST = 2**30
