@@ -167,6 +167,7 @@ MEASURES = {
 
 FACTS = {
     "recipe": Quantity("Recipe", None),
+    "stages": Quantity("Stages", None),
     "data": Quantity("Data", None),
     "split": Quantity("Split measured", None),
     "n_examples": Quantity("Observations measured"),

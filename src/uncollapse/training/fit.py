@@ -124,7 +124,9 @@ def _stages(procedure: Procedure | Sequence[Stage], training: Training, optimize
     if isinstance(procedure, Procedure):
         return listed([Stage.of(procedure, training, optimizer)])
     if training is not DEFAULT or optimizer is not default_optimizer:
-        raise ValueError("expected stages with their own training and optimizer, got another beside them; write it in each stage")
+        raise ValueError(
+            "expected stages with their own training and optimizer, got another beside them; write it in each stage"
+        )
     return listed(procedure)
 
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -135,7 +134,7 @@ class Loop:
         return self.step == self.training.steps or any(self.step % steps == 0 for steps in every)
 
     def advance(self) -> None:
-        """One step of the procedure, all its randomness a function of (seed, stage, step), and the line of the log that it ends."""
+        """One step of the procedure, its randomness a function of (seed, stage, step), and the line of the log that it ends."""
         noise.seed_step(self.training.seed, self.step, self.number)
         self.t.fill_(self.step)
         logged = (self.step + 1) % self.training.log_every == 0 or self.step + 1 == self.training.steps
@@ -147,7 +146,7 @@ class Loop:
             self._report()
 
     def _index(self) -> Tensor:
-        """This step's rows of this process; an epoch's order follows from (seed, stage, epoch), what does not fill a batch waits."""
+        """This step's rows of this process; an epoch's order follows from (seed, stage, epoch); what fills no batch waits."""
         epoch, place = divmod(self.step, len(self.data.train) // self.batch)
         if epoch != self.epoch:
             generator = torch.Generator().manual_seed(noise.epoch_seed(self.training.seed, epoch, self.number))
@@ -243,7 +242,7 @@ class Loop:
             return
         config = None if self.out is None else self.out / "config.yaml"
         recipe = str(config) if config and config.exists() else self.procedure.objective.usual
-        cures = remedies(self.procedure, recipe, line, self.training)
+        cures = remedies(self.procedure, recipe, line, self.training, self.session.named(self.stage).get("stage"))
         words = {name: line[name] for name in ("step", "stage", "seconds", "verdict", "reason") if name in line}
         self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
 
@@ -263,7 +262,11 @@ class Loop:
     def _settled(self, *steps: int) -> bool:
         """Whether at these steps the objective's schedules were what they end as, such as the weight of the KL."""
         end = float(self.training.steps)
-        return all(float(schedule(t - self.began)) == float(schedule(end)) for schedule in self.procedure.objective.charges() for t in steps)
+        return all(
+            float(schedule(t - self.began)) == float(schedule(end))
+            for schedule in self.procedure.objective.charges()
+            for t in steps
+        )
 
     def _save(self) -> None:
         """Keep all that a resumed run needs, unless a step was skipped: then what was kept before is the last that is good."""

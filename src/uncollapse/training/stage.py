@@ -1,8 +1,8 @@
 """A stage of a training: an objective, the procedure that climbs it, how long, and which parts of the model learn."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -65,7 +65,9 @@ class Stage:
         self.trains = None if trains is None else check_trains(objective.model, trains)
 
     @classmethod
-    def of(cls, procedure: Procedure, training: Training = Training(), optimizer: OptimizerFactory = default_optimizer) -> "Stage":
+    def of(
+        cls, procedure: Procedure, training: Training = Training(), optimizer: OptimizerFactory = default_optimizer
+    ) -> "Stage":
         """The one stage, without a name, of a training by this procedure."""
         return cls("", procedure.objective, lambda objective: procedure, optimizer, training)
 
@@ -81,20 +83,11 @@ class Stage:
 
     def still(self) -> list[nn.Module]:
         """The modules of the model that do not learn."""
-        if self.trains is None:
-            return []
-        return [module for name, module in self.model.named_modules() if name and not self._learns(name)]
+        return [module for name, module in self.model.named_modules() if name and not _learns(name, self.trains)]
 
-    def _learns(self, name: str) -> bool:
-        """Whether a module or parameter of this name is within a part that learns, or holds one."""
-        return any(f"{name}.".startswith(f"{part}.") or f"{part}.".startswith(f"{name}.") for part in self.trains or ())
-
-    @contextmanager
-    def freezing(self) -> Iterator[None]:
+    def freezing(self) -> AbstractContextManager[None]:
         """Within it the parts of the model that do not learn collect no gradient."""
-        learns = self.trains is None
-        with frozen(p for name, p in self.model.named_parameters() if not (learns or self._learns(name))):
-            yield
+        return freezing(self.model, self.trains)
 
     def train(self) -> None:
         """Put the objective into train(), but for what does not learn."""
@@ -110,8 +103,20 @@ class Stage:
         with self.freezing():
             parameters = self.procedure.parameters()
             if not parameters:
-                raise ValueError(f"nothing learns in stage {self.name}: the procedure moves none of {self.trains}; give other parts")
+                raise ValueError(
+                    f"nothing learns in stage {self.name}: the procedure moves none of {self.trains}; give other parts"
+                )
             check_rates(fused(self.optimizer(parameters)))
+
+
+def freezing(model: nn.Module, trains: Sequence[str] | None) -> AbstractContextManager[None]:
+    """Within it the parameters of a model that are in none of these parts collect no gradient; None: all do as ever."""
+    return frozen(p for name, p in model.named_parameters() if not _learns(name, trains))
+
+
+def _learns(name: str, trains: Sequence[str] | None) -> bool:
+    """Whether a module or parameter of this name is within a part that learns, or holds one."""
+    return trains is None or any(f"{name}.".startswith(f"{part}.") or f"{part}.".startswith(f"{name}.") for part in trains)
 
 
 def hold(modules: Sequence[nn.Module]) -> None:
@@ -133,7 +138,9 @@ def check_trains(model: nn.Module, trains: Sequence[str]) -> tuple[str, ...]:
         if not any(f"{name}.".startswith(f"{part}.") for name in names):
             raise ValueError(f"expected trains of parts with weights ({', '.join(has)}), got {part!r}")
     if not given:
-        raise ValueError(f"expected trains as a list of parts with weights ({', '.join(has)}), got {trains!r}; leave it out for all")
+        raise ValueError(
+            f"expected trains as a list of parts with weights ({', '.join(has)}), got {trains!r}; leave it out for all"
+        )
     return given
 
 
@@ -167,7 +174,7 @@ def _fill_schedules(stages: Sequence[Stage]) -> None:
             before = filled.get(id(schedule))
             if before is not None and before.training.steps != stage.training.steps:
                 raise ValueError(
-                    f"stages {before.name} and {stage.name} share a {type(schedule).__name__} whose length is that of a stage, and "
+                    f"stages {before.name} and {stage.name} share a {type(schedule).__name__} whose length is a stage's, and "
                     "have different steps; give each one of its own"
                 )
             if schedule.steps is None:

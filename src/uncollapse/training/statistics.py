@@ -27,9 +27,7 @@ def has_statistics(module: nn.Module) -> bool:
 
 
 @contextmanager
-def settled(
-    objective: Objective, batches: Iterable[Batch], t: Tensor, still: Sequence[nn.Module] = ()
-) -> Iterator[None]:
+def settled(objective: Objective, batches: Iterable[Batch], t: Tensor, still: Sequence[nn.Module] = ()) -> Iterator[None]:
     r"""Within it, the running statistics are those of the weights as they stand, and afterwards what they were before.
 
     The average of the weights is a network that none of the training was, so neither the last statistics nor their average are
