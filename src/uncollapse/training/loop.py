@@ -80,7 +80,7 @@ class Loop:
         self.meter, self.t = Meter(), torch.zeros((), device=self.accelerator.device)
         self.step, self.epoch, self.order = 0, -1, torch.empty(0)
         self.began = 0 if before is None else before.total  # the step of the whole training at which the stage began
-        self.training_seconds = 0.0 if before is None else before.training_seconds
+        self.training_seconds: float = 0.0 if before is None else before.training_seconds
         self.agreed: tuple[int, float] | None = None  # when several processes last asked each other whether to stop: step, time
         self.agree_at = 0
         self.best, self.stale, self.saved = -math.inf, 0, False
@@ -243,7 +243,7 @@ class Loop:
         config = None if self.out is None else self.out / "config.yaml"
         recipe = str(config) if config and config.exists() else self.procedure.objective.usual
         cures = remedies(self.procedure, recipe, line, self.training, self.session.named(self.stage).get("stage"))
-        words = {name: line[name] for name in ("step", "stage", "seconds", "verdict", "reason") if name in line}
+        words: Line = {name: line[name] for name in ("step", "stage", "seconds", "verdict", "reason") if name in line}
         self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
 
     def _line(self, kind: str, values: Line) -> Line:

@@ -23,7 +23,7 @@ from uncollapse.plain_files import read_yaml, register
 from uncollapse.sizes import building
 from uncollapse.training.complaints import check_finite, complaint
 from uncollapse.training.named import located
-from uncollapse.training.recipe_stages import PARTS, check_shared, check_stages, divide, filled, merged, stated
+from uncollapse.training.recipe_stages import PARTS, check_shared, check_stages, divide, filled, merged, naming, stated
 from uncollapse.training.recipe_values import check_values, largest
 from uncollapse.training.settings import Machine, Training
 from uncollapse.training.stage import Stage, check_trains, freezing
@@ -133,13 +133,11 @@ class Recipe:
         found = []
         for stage in stages:
             given = lengthen(given_stages[stage["name"]])
-            trains, start = (_option(given, key, stage.get(key)) for key in ("trains", "start"))
-            part = cls._parsed(merged(whole.values, stage), given, own, whole.name)
-            found.append(
-                StageRecipe(
-                    stage["name"], part, trains, start, stated(stage | {"trains": trains, "start": start}, given, part.values)
-                )
-            )
+            with naming(stage["name"]):
+                trains, start = (_option(given, key, stage.get(key)) for key in ("trains", "start"))
+                part = cls._parsed(merged(whole.values, stage), given, own, whole.name)
+            own_values = stated(stage | {"trains": trains, "start": start}, given, part.values)
+            found.append(StageRecipe(stage["name"], part, trains, start, own_values))
         if not found:
             return whole
         return replace(whole, values=whole.values | {"stages": [stage.stated for stage in found]}, by_stage=tuple(found))
@@ -299,10 +297,11 @@ class StageRecipe:
     def stage(self, model: LatentVariableModel) -> Stage:
         """The stage, of a model."""
         parts, start = self.recipe.parts, self.start or "last"
-        trains = None if self.trains is None else check_trains(model, self.trains)
-        with freezing(model, trains):  # a part that does not learn need not suit the objective's gradient
-            objective = parts.objective(model)
-            return Stage(self.name, objective, parts.procedure, parts.optimizer, parts.training, self.trains, start)  # type: ignore[arg-type]
+        with naming(self.name):
+            trains = None if self.trains is None else check_trains(model, self.trains)
+            with freezing(model, trains):  # a part that does not learn need not suit the objective
+                objective = parts.objective(model)
+                return Stage(self.name, objective, parts.procedure, parts.optimizer, parts.training, trains, start)  # type: ignore[arg-type]
 
 
 def _option(given: list[str], key: str, told: Any) -> Any:

@@ -1,7 +1,8 @@
 """The stages of a recipe: partial recipes in its file, and options of one stage on the command line."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 PARTS = ("objective", "procedure", "optimizer")
@@ -24,8 +25,7 @@ def check_stages(told: Any, where: str) -> list[Values]:
     Example:
         >>> check_stages([{"name": "first", "prior": "Normal"}], "mine.yaml")
         Traceback (most recent call last):
-        ValueError: expected stage first of mine.yaml to state some of name, objective, procedure, optimizer, training, trains, \
-start, got prior; the model and its data are the recipe's
+        ValueError: expected no prior in stage first of mine.yaml, where the model and its data are the recipe's; use some of ...
     """
     if not isinstance(told, list) or not told:
         raise ValueError(f"expected stages of {where} as a list of partial recipes, each with a name, got {told!r:.80}")
@@ -36,8 +36,8 @@ start, got prior; the model and its data are the recipe's
         if not stage.keys() <= set(KEYS):
             more = ", ".join(str(key) for key in stage if key not in KEYS)
             raise ValueError(
-                f"expected stage {name} of {where} to state some of {', '.join(KEYS)}, got {more}; the model and its data are "
-                "the recipe's"
+                f"expected no {more} in stage {name} of {where}, where the model and its data are the recipe's; use some of "
+                f"{', '.join(KEYS)}"
             )
         training = stage.get("training", {})
         if not isinstance(training, dict) or "seed" in training:
@@ -151,3 +151,12 @@ def of_stage(options: str, stage: str) -> str:
         '--stages.tune.objective.beta Linear --prior VampPrior --stages.tune.steps 9'
     """
     return re.sub(rf"(^|\s)--(?=({'|'.join((*PARTS, 'training', 'steps', 'batch'))})\b)", rf"\1{PREFIX}{stage}.", options)
+
+
+@contextmanager
+def naming(stage: str) -> Iterator[None]:
+    """Within it, what is refused is said of a stage, in options of that stage."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"stage {stage}: {of_stage(str(error), stage)}") from error
