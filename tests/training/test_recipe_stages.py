@@ -91,7 +91,7 @@ def test_a_part_that_does_not_learn_need_not_suit_the_objective(tmp_path: Path) 
     recipe = Recipe.read(written(tmp_path, prior=prior))
     model = recipe.model(shape)
     assert len(recipe.stages(model)) == 2
-    with pytest.raises(ValueError, match="stage adversarial: .*never sees"):
+    with pytest.raises(ValueError, match=r"stage adversarial: .*never sees"):
         replace(recipe.by_stage[1], trains=None).stage(model)
 
 
@@ -139,7 +139,7 @@ def test_only_a_stage_that_has_not_ended_is_made_longer(whole: Path) -> None:
     def resume(*options: str) -> None:
         check_resumable(Recipe.read(str(whole / "config.yaml"), options), whole)
 
-    with pytest.raises(ValueError, match="stage pretrain of .* has ended"):
+    with pytest.raises(ValueError, match=r"stage pretrain of .* has ended"):
         resume("--steps", "9")  # which are the first stage's, the only one that states none
     with pytest.raises(ValueError, match=r"--stages\.adversarial\.trains"):  # and nothing of its steps
         resume("--stages.adversarial.steps", "12", "--stages.adversarial.trains", "[likelihood]")

@@ -156,7 +156,7 @@ class Loop:
         return self.order[place * self.batch + start : place * self.batch + stop]
 
     def _further(self) -> Batch:
-        """A batch beside the step's own: rows drawn with replacement, a function of (seed, step) as all within a step."""
+        """A batch beside the step's own: rows drawn with replacement, a function of (seed, stage, step) as all."""
         train = self.data.train
         index = torch.randint(len(train), (self.batch,), device=train.device)
         return train.batch(index if self.rows is None else index[self.rows.start : self.rows.stop])

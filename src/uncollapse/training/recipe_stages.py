@@ -25,7 +25,7 @@ def check_stages(told: Any, where: str) -> list[Values]:
     Example:
         >>> check_stages([{"name": "first", "prior": "Normal"}], "mine.yaml")
         Traceback (most recent call last):
-        ValueError: expected no prior in stage first of mine.yaml, where the model and its data are the recipe's; use some of ...
+        ValueError: expected no prior in stage first of mine.yaml, where ...
     """
     if not isinstance(told, list) or not told:
         raise ValueError(f"expected stages of {where} as a list of partial recipes, each with a name, got {told!r:.80}")
