@@ -27,6 +27,8 @@ from uncollapse.learning import Alternating
 from uncollapse.networks import DCGANCritic, DCGANGenerator
 from uncollapse.training import Machine, Training
 from uncollapse.training.loop import Loop
+from uncollapse.training.session import Session
+from uncollapse.training.stage import Stage
 
 BATCH, N, LATENT, SHAPE = 64, 2000, 64, Size((3, 32, 32))
 network = partial(DCGANGenerator, width=64)
@@ -72,7 +74,8 @@ def ours(precision: Any, like: Tensor, compiled: bool) -> Steps:
     model = ImplicitModel(Normal(LATENT), Generator(LATENT, SHAPE, network))
     procedure = Alternating(GAN(model, partial(Critic, network=critic_network)))
     training, machine = Training(steps=10**9, batch_size=BATCH), Machine(device=like.device.type, precision=precision)
-    loop = Loop(procedure, from_arrays(torch.rand(N, *SHAPE)), training, adam, machine, None, [])
+    stage = Stage.of(procedure, training, adam)
+    loop = Loop(stage, Session([stage], from_arrays(torch.rand(N, *SHAPE)), machine))
 
     def steps(n: int) -> None:
         for _ in range(n):

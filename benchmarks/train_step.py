@@ -30,6 +30,8 @@ from uncollapse.learning import Procedure
 from uncollapse.networks import MLP, Factory, GatedMLP
 from uncollapse.training import Machine, Training
 from uncollapse.training.loop import Loop
+from uncollapse.training.session import Session
+from uncollapse.training.stage import Stage
 from uncollapse.vae import ELBO, VAE, Amortized
 
 BATCH, N = 100, 10_000
@@ -101,7 +103,8 @@ def loop_of(procedure: Procedure, x: Tensor, compiled: bool) -> Steps:
     """The library's loop on a procedure."""
     data = from_arrays(x.cpu().bool().numpy())
     machine = Machine(device=x.device.type, compile=compiled)
-    loop = Loop(procedure, data, Training(steps=10**9, batch_size=BATCH), _adam, machine, None, [])
+    stage = Stage.of(procedure, Training(steps=10**9, batch_size=BATCH), _adam)
+    loop = Loop(stage, Session([stage], data, machine))
 
     def steps(n: int) -> None:
         for _ in range(n):

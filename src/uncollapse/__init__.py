@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _HOME = {
     "fit": "uncollapse.training",
     "load": "uncollapse.training",
+    "Stage": "uncollapse.training",
     "Training": "uncollapse.training",
     "Machine": "uncollapse.training",
     "Recipe": "uncollapse.training",

@@ -36,6 +36,7 @@ class Progress:
             disable=not console.is_terminal,
         )
         self.task = self.bar.add_task(marked(name), total=steps, seen="")
+        self.name, self.stage = name, ""
         self.words: dict[str, str] = {}
         self.last = (0, time.perf_counter())
 
@@ -49,6 +50,8 @@ class Progress:
     def __call__(self, line: dict[str, Any]) -> None:
         """Show a line of the log."""
         bound = next((line[n] for n in NAMES if n in line), None)
+        if line.get("stage", self.stage) != self.stage:
+            self._enter(line["stage"])
         if line["kind"] == "train":
             self.words |= {"nats": f"{bound:8.2f} nats"} if bound is not None else {}
             self.words |= {"kl": f"KL {line['kl']:.2f}"} if "kl" in line else {}
@@ -60,6 +63,12 @@ class Progress:
             self.words["units"] = f"active {line['active_units']}"
         for text in told(line):
             self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _enter(self, stage: str) -> None:
+        """Say which stage of the training begins."""
+        self.stage, self.words = stage, {}
+        self.bar.update(self.task, description=marked(f"{self.name}, {stage}"))
+        self.console.print(f"stage {marked(stage)}", highlight=False)
 
     def _speed(self, step: int) -> float:
         before, since = self.last

@@ -76,7 +76,7 @@ def _once(recipe: Recipe, out: Path, options: Namespace, resume: bool, sweep: Pa
 
 
 def _carried_out(recipe: Recipe, out: Path, options: Namespace, resume: bool) -> tuple[int, dict[str, Any]]:
-    with Progress(console, recipe.training.steps, recipe.name) as progress:
+    with Progress(console, recipe.steps, recipe.name) as progress:
         fitted, summary = carry_out(recipe, out, resume, [progress])
     if fitted.signal is not None:
         saved = "all saved" if fitted.saved else f"not saved, a number was not finite: {left(out / 'checkpoints').rstrip('.')}"

@@ -190,7 +190,7 @@ def _cures(options: Namespace, model: LatentVariableModel, seen: dict[str, Any])
     if not file.exists():
         return None
     recipe = Recipe.read(str(file), parts=options.imports)
-    return remedies(recipe.procedure(model), str(file), seen, recipe.training)
+    return remedies(recipe.procedure(model), str(file), seen, recipe.last.training, recipe.last_stage)
 
 
 def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick: bool = False) -> dict[str, Any]:

@@ -178,6 +178,7 @@ MEASURES = {
 
 FACTS = {
     "recipe": Quantity("Recipe", None),
+    "stages": Quantity("Stages", None),
     "data": Quantity("Data", None),
     "split": Quantity("Split measured", None),
     "n_examples": Quantity("Observations measured"),

@@ -115,7 +115,9 @@ def command(summary: Summary) -> str:
         'uncollapse train vae --data digits --steps 2000 --seed 0'
     """
     options = [
-        f"--{name} {shlex.quote(str(summary[name]))}" for name in ("data", "steps", "seed") if summary.get(name) is not None
+        f"--{name} {shlex.quote(str(summary[name]))}"
+        for name in ("data", *(() if summary.get("stages") else ("steps",)), "seed")  # each stage states its own steps
+        if summary.get(name) is not None
     ]
     return " ".join(["uncollapse train", shlex.quote(str(summary.get("recipe") or "config.yaml")), *options])
 

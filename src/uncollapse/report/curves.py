@@ -72,32 +72,53 @@ def limits(*curves: Series, since: float = 0.1) -> tuple[float, float] | None:
     return float(low - margin), float(high + margin)
 
 
+def stages(rows: Rows) -> list[tuple[float, str]]:
+    """The stages of a training that has several: the first step of each in these lines, and its name.
+
+    Example:
+        >>> stages([{"step": 5, "stage": "a"}, {"step": 10, "stage": "a"}, {"step": 15, "stage": "b"}])
+        [(5, 'a'), (15, 'b')]
+    """
+    first: dict[str, float] = {}
+    for row in rows:
+        if "stage" in row:
+            first.setdefault(row["stage"], row["step"])
+    return [(step, name) for name, step in first.items()]
+
+
+def last_stage(rows: Rows) -> Rows:
+    """The lines of the last stage; all where there is one."""
+    return [row for row in rows if row.get("stage") == rows[-1].get("stage")]
+
+
 @styled
 def bound(train: Rows, valid: Rows) -> Figure:
-    """The bound of training and validation, per example, over the steps; the best validation is marked."""
-    found = [(t, v) for t, v in BOUNDS if len(series(train, t)[0])] or [
-        ("bound", v) for _, v in BOUNDS if len(series(valid, v)[0])
+    """The bound of training and validation, per example, over the steps; the best validation of the last stage is marked."""
+    end, end_valid = last_stage(train), last_stage(valid)
+    found = [(t, v) for t, v in BOUNDS if len(series(end, t)[0])] or [
+        ("bound", v) for _, v in BOUNDS if len(series(end_valid, v)[0])
     ]
     if not found:
         raise NotDrawn("metrics.jsonl holds no bound yet.")
-    ours, theirs = next(((t, v) for t, v in found if len(series(valid, v)[0])), found[0])
+    ours, theirs = next(((t, v) for t, v in found if len(series(end_valid, v)[0])), found[0])
     learned, checked = thinned(*series(train, ours)), series(valid, theirs)
     figure, ax = panel()
     ax.plot(*learned, color=BLUE, alpha=0.55, linewidth=1.2, label="training")
     ax.plot(*checked, color=ORANGE, label="validation")
-    if len(checked[0]):
-        best = checked[1].argmax()
+    last = series(end_valid, theirs)
+    if len(last[0]):
+        best = last[1].argmax()
         ax.plot(
-            checked[0][best],
-            checked[1][best],
+            last[0][best],
+            last[1][best],
             "o",
             color=ORANGE,
             markersize=4.5,
             clip_on=False,
-            label=f"best, {number(float(checked[1][best]))} nats",
+            label=f"best, {number(float(last[1][best]))} nats",
         )
     ax.set_ylim(limits(learned, checked))
-    over_steps(ax, f"{TITLES[ours]} (nats per example)")
+    over_steps(ax, f"{TITLES[ours]} (nats per example)", train)
     legend(figure, ax)
     return figure
 
@@ -114,7 +135,7 @@ def information(train: Rows, valid: Rows, thresholds: Thresholds = Thresholds())
     ax.plot(*kl, color=BLUE, alpha=0.4, linewidth=1, label="KL, training")
     ax.plot(*checked, color=BLUE, label="KL")
     ax.plot(*told, color=ORANGE, label="mutual information")
-    over_steps(ax, "nats per example (square-root scale)")
+    over_steps(ax, "nats per example (square-root scale)", train)
     legend(figure, ax)
     return figure
 
@@ -176,7 +197,7 @@ def unit_history(valid: Rows) -> Figure:
     ax.grid(False)
     ax.invert_yaxis()
     _units_on(ax.yaxis, order)
-    over_steps(ax, "latent unit, sorted")
+    over_steps(ax, "latent unit, sorted", valid)
     bar = figure.colorbar(mesh, ax=ax, pad=0.02, aspect=28)
     bar.set_label("KL (nats)")
     bar.outline.set_visible(False)
@@ -213,8 +234,8 @@ def _edges(steps: np.ndarray) -> np.ndarray:
     return np.concatenate(([2 * steps[0] - middles[0]], middles, [2 * steps[-1] - middles[-1]]))
 
 
-def over_steps(ax: Axes, label: str) -> None:
-    """Axes whose abscissa is the training step and whose ordinate is this."""
+def over_steps(ax: Axes, label: str, rows: Rows = ()) -> None:  # type: ignore[assignment]
+    """Axes whose abscissa is the training step and whose ordinate is this; lines of the log tell where its stages begin."""
     ax.set_xlabel("training step")
     ax.set_ylabel(label)
     ax.grid(False, axis="x")
@@ -223,6 +244,9 @@ def over_steps(ax: Axes, label: str) -> None:
     ax.set_xlim(left if left < right else 0.0, max(right, 1.0))
     ax.xaxis.set_major_locator(_few())
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    for step, name in stages(rows):
+        ax.axvline(step, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+        ax.annotate(name, (step, 1), (3, -3), ("data", "axes fraction"), textcoords="offset points", va="top", color=MUTED)
 
 
 def _few() -> Any:

@@ -27,7 +27,7 @@ def _two(train: Rows, drawn: dict[str, tuple[str, str]], label: str) -> Figure:
     for name, (called, colour) in drawn.items():
         ax.plot(*curves[name], color=colour, label=called)
     ax.set_ylim(limits(*curves.values()))
-    over_steps(ax, label)
+    over_steps(ax, label, train)
     legend(figure, ax)
     return figure
 
@@ -54,6 +54,6 @@ def coverage(valid: Rows) -> Figure:
     if len(recalled[0]):
         ax.plot(*recalled, color=MUTED, linestyle="dashed", label="recall")
     ax.set_ylim(0, 1.03)
-    over_steps(ax, "share")
+    over_steps(ax, "share", valid)
     legend(figure, ax)
     return figure

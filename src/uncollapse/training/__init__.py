@@ -9,6 +9,7 @@ from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import load_model as load
 from uncollapse.training.run import train
 from uncollapse.training.settings import Machine, Training
+from uncollapse.training.stage import Stage
 
 __all__ = [
     "CheckpointError",
@@ -17,6 +18,7 @@ __all__ = [
     "Machine",
     "PartnerError",
     "Recipe",
+    "Stage",
     "Training",
     "TrainingError",
     "fit",

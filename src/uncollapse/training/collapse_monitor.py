@@ -27,6 +27,7 @@ from uncollapse.evaluation.evaluate import training_rows
 from uncollapse.gan import GAN
 from uncollapse.learning import Objective, Procedure
 from uncollapse.schedules import Constant
+from uncollapse.training.recipe_stages import of_stage
 from uncollapse.training.settings import Training
 from uncollapse.vae import VAE
 
@@ -143,7 +144,9 @@ def collapse_monitor(objective: Objective, data: Data) -> CollapseMonitor:
     return PosteriorMonitor(objective.model, data) if isinstance(objective.model, VAE) else CollapseMonitor()
 
 
-def remedies(procedure: Procedure, recipe: str, seen: dict[str, Any], training: Training) -> list[str]:
+def remedies(
+    procedure: Procedure, recipe: str, seen: dict[str, Any], training: Training, stage: str | None = None
+) -> list[str]:
     """What to try by what was seen, as commands that train this recipe: nothing that the procedure does already.
 
     Args:
@@ -151,6 +154,7 @@ def remedies(procedure: Procedure, recipe: str, seen: dict[str, Any], training: 
         recipe: The name of a recipe, or the path of a run's config.yaml.
         seen: The diagnosis by the names of summary.json; that of a posterior that holds no verdict is a collapse.
         training: How the recipe trains.
+        stage: Which of the recipe's stages that is; None: it has one.
     """
     objective = procedure.objective
     if isinstance(objective, GAN):
@@ -162,7 +166,8 @@ def remedies(procedure: Procedure, recipe: str, seen: dict[str, Any], training: 
         found = posterior_remedies(objective.model, verdict, misses_codes(*gap), with_critic, training.steps)
     else:
         return []
-    return commands((remedy for remedy in found if not _has(procedure, remedy)), recipe)
+    new = [remedy for remedy in found if not _has(procedure, remedy)]
+    return commands(new if stage is None else [r._replace(options=of_stage(r.options, stage)) for r in new], recipe)
 
 
 def _has(procedure: Procedure, remedy: Remedy) -> bool:

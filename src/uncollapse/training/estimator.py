@@ -71,7 +71,7 @@ class Estimator(TransformerMixin, BaseEstimator):
         data = from_arrays(x[rest], valid=x[chosen], test=x[chosen], name="X")
         model = recipe.model(data.shape)
         with _advising(model.likelihood):
-            fit(recipe.procedure(model), data, recipe.training, recipe.optimizer, recipe.machine)
+            fit(recipe.stages(model), data, machine=recipe.machine)
         self.model_, self.further_ = model, Further(data.levels, x.dtype == np.uint8)
         self.n_features_in_ = int(np.prod(data.shape))
         return self

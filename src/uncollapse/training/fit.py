@@ -1,8 +1,8 @@
-"""The one way to train: admit the data, run the loop, hand back the best weights."""
+"""The one way to train: check the data, run the loop of each stage, hand back the best weights."""
 
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
@@ -13,13 +13,16 @@ from uncollapse.data import Data
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.launch import launch
 from uncollapse.learning import Procedure
+from uncollapse.training.checkpoint import values_of
 from uncollapse.training.documents import NAMES, read_record
 from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer
 from uncollapse.training.loop import Fitted, Loop
 from uncollapse.training.machine import Interruption
 from uncollapse.training.meeting import partners
+from uncollapse.training.session import Session
 from uncollapse.training.settings import Machine, Training
+from uncollapse.training.stage import Stage, listed
 from uncollapse.training.update import OptimizerFactory, default_optimizer
 
 
@@ -33,10 +36,13 @@ def _check_rows(data: Data) -> None:
         )
 
 
+DEFAULT = Training()
+
+
 def fit(
-    procedure: Procedure,
+    procedure: Procedure | Sequence[Stage],
     data: Data,
-    training: Training = Training(),
+    training: Training = DEFAULT,
     optimizer: OptimizerFactory = default_optimizer,
     machine: Machine = Machine(),
     out: Path | str | None = None,
@@ -44,13 +50,14 @@ def fit(
     observers: Iterable[Observer] = (),
     documents: Mapping[str, str] = {},
 ) -> Fitted:
-    """Run a procedure on data until its steps are done, its patience is over, or a signal comes.
+    """Run a procedure on data until its steps are done, its patience is over, or a signal comes; or several, stage by stage.
 
     Args:
-        procedure: What turns batches into updates.
+        procedure: What turns batches into updates; or a list of stages, each with a procedure, a training and an optimiser of
+            its own, which follow each other on one model. The best weights are then the last stage's.
         data: Where batches come from; the validation split chooses the best weights.
-        training: How long and how.
-        optimizer: Factory of the optimiser.
+        training: How long and how; stages state their own.
+        optimizer: Factory of the optimiser; stages state their own.
         machine: Where.
         out: Run folder for the log and checkpoints; None: nothing is written.
         resume: Go on from the run folder's last checkpoint, or from the start where the run was killed before its first.
@@ -62,7 +69,7 @@ def fit(
         PartnerError: If another of several processes ended before the training did, or did not come.
         CheckpointError: If a checkpoint cannot be written, or the one to go on from cannot be read.
         FolderInUse: If something else writes to the run folder.
-        ValueError: If the data are not what the model expects, or too few to validate on.
+        ValueError: If the data are not what the model expects, or too few to validate on; if stages do not fit each other.
 
     Example:
         >>> from uncollapse.data import from_arrays
@@ -74,23 +81,71 @@ def fit(
         >>> bool((fitted.model.theta - 3).abs().max() < 0.5)
         True
     """
-    with nullcontext() if out is None else sole_writer(Path(out)):
+    stages = _stages(procedure, training, optimizer)
+    with nullcontext() if out is None else sole_writer(Path(out)), ExitStack() as freezing:
         folder = None if out is None else vacant(Path(out), resume)
-        admit(procedure.objective.model, data)
+        for stage in stages:
+            admit(stage.model, data)
         _check_rows(data)
+        number = _begun(folder, stages) if resume else 0
+        freezing.enter_context(stages[number].freezing())
         with partners():
-            loop = Loop(procedure, data, training, optimizer, machine, folder, list(observers))
+            session = Session(stages, data, machine, folder, observers)
+            loop = Loop(stages[number], session)
         if resume:
             loop.resume()
-        loop.begin(documents, resume)
+        loop.begin()
+        session.begin(documents, resume)
         with (
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
-            noise.sharing(loop.rows),
             Interruption(several=launch().world > 1).watching() as stop,
             partners(lambda: f"another process of this training ended; {loop.kept.left()}"),
         ):
-            loop.run(stop)
+            _run(loop, stop)
+            for stage in stages[number + 1 :]:
+                if stop.signal is not None:
+                    break
+                if stage.start == "best":
+                    loop.kept.take_best()
+                freezing.close()
+                freezing.enter_context(stage.freezing())
+                loop = Loop(stage, session, loop)
+                loop.enter()
+                _run(loop, stop)
         return loop.finish(stop)
+
+
+def _run(loop: Loop, stop: Interruption) -> None:
+    """Train within a stage, its noise that of this process's rows."""
+    with noise.sharing(loop.rows):
+        loop.run(stop)
+
+
+def _stages(procedure: Procedure | Sequence[Stage], training: Training, optimizer: OptimizerFactory) -> list[Stage]:
+    """The stages of a training; a procedure is one, without a name."""
+    if isinstance(procedure, Procedure):
+        return listed([Stage.of(procedure, training, optimizer)])
+    if training is not DEFAULT or optimizer is not default_optimizer:
+        raise ValueError(
+            "expected stages with their own training and optimizer, got another beside them; write it in each stage"
+        )
+    return listed(procedure)
+
+
+def _begun(folder: Path | None, stages: Sequence[Stage]) -> int:
+    """Which stage the last checkpoint of a run is of.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if folder is None:
+        return 0
+    name = values_of(folder / "checkpoints" / "last").get("stage")
+    names = [stage.name for stage in stages]
+    if name is not None and name not in names:
+        told = ", ".join(names) if len(names) > 1 else "a training without stages"
+        raise ValueError(f"{folder} was left in stage {name!r:.80}, got {told}; give the stages that it was begun with")
+    return 0 if name is None else names.index(name)
 
 
 WRITTEN = (*NAMES, "README.md", "report.html", "checkpoints/best", "checkpoints/last")

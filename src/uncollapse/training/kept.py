@@ -119,6 +119,15 @@ class Kept:
         for folder in (self.folder, self.folder.parent):
             remove_staged(folder)
 
+    def forget_best(self) -> None:
+        """Remove `best`, which is of an earlier stage; for the one process that writes."""
+        if self.folder is None or not self.main:
+            return
+        aside = self.folder / ".best.new"
+        if (self.folder / "best").exists():
+            (self.folder / "best").rename(aside)
+            settle(self.folder / "best")
+
     def left(self) -> str:
         """What a run that had to stop leaves, in words."""
         return "nothing was to be written." if self.folder is None else left(self.folder)
@@ -144,6 +153,8 @@ def _check_values(values: dict[str, Any], last: Path) -> None:
     """
     for name, kinds in STATE.items():
         value = values.get(name)
+        if name not in values and name == "stage_step":
+            continue
         possible = value is None or (isinstance(value, kinds) and type(value) is not bool and _possible(name, value))
         if name not in values or not isinstance(value, kinds) or not possible:
             kind = "a finite number" if name == "best" else f"a number from 0 to {MOST:g}"
@@ -161,6 +172,7 @@ MOST = 1e12
 
 STATE: dict[str, tuple[type, ...]] = {
     "step": (int,),
+    "stage_step": (int,),
     "stale": (int,),
     "training_seconds": (int, float),
     "seconds": (int, float),

@@ -127,7 +127,7 @@ class Log:
         self._count(text)
 
 
-TEXTS = ("kind", "verdict", "reason", "estimator")
+TEXTS = ("kind", "stage", "verdict", "reason", "estimator")
 """Names in a line whose values are text."""
 
 LARGEST = 2**29

@@ -1,34 +1,29 @@
-"""The loop: one for every procedure."""
+"""The loop: one for every procedure, and for each stage of a training."""
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from uncollapse import noise
-from uncollapse.data import Batch, Data, Source
-from uncollapse.learning import Procedure
+from uncollapse.data import Batch, Source
 from uncollapse.memory import keep_pages
-from uncollapse.training.collapse_monitor import collapse_monitor, remedies
-from uncollapse.training.documents import clear, put
+from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.kept import Kept
-from uncollapse.training.log import Line, Log, Meter, Observer, plain
-from uncollapse.training.machine import Interruption, accelerator, rows, wrapper
-from uncollapse.training.settings import Machine, Training
+from uncollapse.training.log import Line, Meter, plain
+from uncollapse.training.machine import Interruption
+from uncollapse.training.session import Session
+from uncollapse.training.stage import Stage
 from uncollapse.training.statistics import has_statistics, measured, settled, sigmas
-from uncollapse.training.update import OptimizerFactory, Update
+from uncollapse.training.update import Update
 
 EARLY, LOOKED = 4, 256  # in how many parts early looks cut the steps up to the first validation, and at how many observations
 SOON = 50  # steps before which, and between which, none is worth its time
 AGREE = 1.0  # seconds between two times that several processes ask each other whether a signal came, at most a line of the log
-START = 2**40 + 1  # the step of what is drawn before the first one
-CONDITIONS = 1000  # of the training data that are kept with a conditional model
 PASSES = 50  # training batches by which averaged weights come to statistics of their own
 SETTLING = 2**40 + 2  # the step whose rows and noise these are
 MEASURED, MEASURING = 5000, 2**40 + 3  # training observations that an optimal sigma is of, and the step whose noise theirs is
@@ -58,93 +53,64 @@ class Fitted:
 
 
 class Loop:
-    """The state of a training, and how it moves; `fit` is its one user."""
+    """The state of a training within a stage, and how it moves; `fit` is its one user.
 
-    def __init__(
-        self,
-        procedure: Procedure,
-        data: Data,
-        training: Training,
-        optimizer: OptimizerFactory,
-        machine: Machine,
-        out: Path | None,
-        observers: list[Observer],
-    ):
-        self.procedure, self.training, self.out = procedure, training, out
-        self.accelerator = accelerator(machine, out)
-        self.main = self.accelerator.is_main_process
-        self.model: Any = procedure.objective.model
-        self.batch = min(training.batch_size, len(data.train))
-        self.rows = rows(self.accelerator, self.batch)
-        for schedule in (training.schedule, *procedure.schedules()):
-            schedule.over(training.steps)
+    Args:
+        stage: The stage.
+        session: What it shares with the others.
+        before: The loop of the stage before, which has ended; None: there was none, or its state is in the checkpoint.
+    """
+
+    def __init__(self, stage: Stage, session: Session, before: "Loop | None" = None):
+        self.stage, self.session, self.out = stage, session, session.out
+        self.procedure, self.training, self.model = stage.procedure, stage.training, stage.model
+        self.accelerator, self.data, self.log = session.accelerator, session.data, session.log
+        self.number = session.stages.index(stage)
+        self.batch, self.rows = session.batch_size(stage), session.rows(stage)
         self.updates: list[Update] = []  # one a player, the model's first
-        self._optimizer = optimizer
-        procedure.objective.meet(data, self.batch if self.rows is None else self.rows.stop - self.rows.start)
-        self._start(data)
-        procedure.connect(wrapper(self.accelerator, machine), self._make_update)
+        self.procedure.connect(session.wrap, self._make_update)
         if not self.updates:
-            raise ValueError(f"expected {type(procedure).__name__}.connect to ask for an update; call update(parameters) in it")
-        procedure.draw, procedure.autocast = self._further, self.accelerator.autocast
-        self.settles = bool(training.ema) and has_statistics(procedure.objective)
-        self.measures = bool(sigmas(procedure.objective))
-        self.data = data.to(self.accelerator.device, next(self.model.parameters()).dtype)
-        self.log = Log(
-            out / "metrics.jsonl" if out and self.main else None, [*observers, self._track(machine)] if self.main else []
-        )
-        self.monitor = collapse_monitor(procedure.objective, self.data)
+            name = type(self.procedure).__name__
+            raise ValueError(f"expected {name}.connect to ask for an update; call update(parameters) in it")
+        self.procedure.draw, self.procedure.autocast = self._further, self.accelerator.autocast
+        self.still = stage.still()
+        self.settles = bool(self.training.ema) and has_statistics(self.procedure.objective)
+        self.measures = bool(sigmas(self.procedure.objective, self.still))
+        self.monitor = session.monitors[stage.name]
         self.meter, self.t = Meter(), torch.zeros((), device=self.accelerator.device)
         self.step, self.epoch, self.order = 0, -1, torch.empty(0)
+        self.began = 0 if before is None else before.total  # the step of the whole training at which the stage began
+        self.training_seconds: float = 0.0 if before is None else before.training_seconds
         self.agreed: tuple[int, float] | None = None  # when several processes last asked each other whether to stop: step, time
         self.agree_at = 0
-        self.best, self.stale, self.training_seconds, self.saved = -math.inf, 0, 0.0, False
-        self.kept = Kept(out, self.main, self.model, procedure, self.updates, self.meter)
-        self.started = time.perf_counter()
+        self.best, self.stale, self.saved = -math.inf, 0, False
+        self.kept = Kept(self.out, session.main, self.model, self.procedure, self.updates, self.meter)
         keep_pages()
 
-    def _start(self, data: Data) -> None:
-        """Let a prior that asks for it begin at training data, and a conditional model keep some of their conditions; a resumed
-        training takes both over later."""
-        prior = getattr(self.model, "prior", None)
-        if prior is not None and prior.wants:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                noise.seed_step(self.training.seed, START)
-                prior.start_from(data.train.batch(data.train.some(prior.wants)).x)
-        if getattr(self.model, "condition", None) is not None and data.train.condition is not None:
-            rows = data.train.some(CONDITIONS).to(data.train.condition.device)
-            self.model.keep_conditions(data.train.condition[rows])
+    @property
+    def total(self) -> int:
+        """Steps since the training began, over all stages."""
+        return self.began + self.step
 
     def _make_update(self, parameters: Iterable[nn.Parameter], rate: float = 1.0) -> Update:
-        self.updates.append(Update(parameters, self._optimizer, self.training, self.accelerator, rate))
+        self.updates.append(Update(parameters, self.stage.optimizer, self.training, self.accelerator, rate))
         return self.updates[-1]
 
-    def _track(self, machine: Machine) -> Observer:
-        """An observer that hands the log's numbers to the tracker."""
-        if machine.tracker is None:
-            return lambda line: None
-        try:
-            self.accelerator.init_trackers("uncollapse")
-        except Exception as error:  # each tracker has errors of its own
-            reason = " ".join(str(error).split())
-            raise ValueError(f"tracker {machine.tracker} does not start: {reason}; or leave --tracker out") from error
-        return lambda line: self.accelerator.log(
-            {f"{line['kind']}/{k}": v for k, v in line.items() if k != "step" and type(v) in (int, float)}, step=line["step"]
-        )
+    def begin(self) -> None:
+        """Put right what a kill left in the run folder. A later stage that begins has no best weights yet."""
+        self.kept.tidy()
+        if self.number and not self.step:
+            self.kept.forget_best()
 
-    def begin(self, documents: Mapping[str, str], resumed: bool) -> None:
-        """Make the run folder: from here on the run can be resumed."""
-        if self.out is not None and self.main:
-            self.kept.tidy()
-            if not resumed:
-                clear(self.out)
-            if documents:
-                put(self.out, documents)
-            self.log.begin()
+    def enter(self) -> None:
+        """Begin a later stage: what it starts from is kept, so that a resumed run needs nothing of the stage before."""
+        self._save()
+        self.begin()
 
     def run(self, stop: Interruption) -> None:
         """Train until the steps are done, the patience is over or a signal came."""
         training = self.training
-        self.procedure.objective.train()
+        self.stage.train()
         since = time.perf_counter()
         while self.step < training.steps and not self._stale() and not self._stopped(stop):
             self.advance()
@@ -168,8 +134,8 @@ class Loop:
         return self.step == self.training.steps or any(self.step % steps == 0 for steps in every)
 
     def advance(self) -> None:
-        """One step of the procedure, all its randomness a function of (seed, step), and the line of the log that it ends."""
-        noise.seed_step(self.training.seed, self.step)
+        """One step of the procedure, its randomness a function of (seed, stage, step), and the line of the log that it ends."""
+        noise.seed_step(self.training.seed, self.step, self.number)
         self.t.fill_(self.step)
         logged = (self.step + 1) % self.training.log_every == 0 or self.step + 1 == self.training.steps
         for update in self.updates:
@@ -180,17 +146,17 @@ class Loop:
             self._report()
 
     def _index(self) -> Tensor:
-        """This step's rows of this process; an epoch's order follows from (seed, epoch), what does not fill a batch waits."""
+        """This step's rows of this process; an epoch's order follows from (seed, stage, epoch); what fills no batch waits."""
         epoch, place = divmod(self.step, len(self.data.train) // self.batch)
         if epoch != self.epoch:
-            generator = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
+            generator = torch.Generator().manual_seed(noise.epoch_seed(self.training.seed, epoch, self.number) % 2**63)
             self.order = torch.randperm(len(self.data.train), generator=generator).to(self.data.train.device)
             self.epoch = epoch
         start, stop = (0, self.batch) if self.rows is None else (self.rows.start, self.rows.stop)
         return self.order[place * self.batch + start : place * self.batch + stop]
 
     def _further(self) -> Batch:
-        """A batch beside the step's own: rows drawn with replacement, a function of (seed, step) as all within a step."""
+        """A batch beside the step's own: rows drawn with replacement, a function of (seed, stage, step) as all."""
         train = self.data.train
         index = torch.randint(len(train), (self.batch,), device=train.device)
         return train.batch(index if self.rows is None else index[self.rows.start : self.rows.stop])
@@ -207,19 +173,17 @@ class Loop:
         """A line of the log: here the device is waited for, and a run whose numbers broke is stopped."""
         values = self.meter.read(lambda means: self.accelerator.reduce(means, "mean"))
         skipped, norm = self._skipped(), float(self.updates[0].norm)
-        seconds = time.perf_counter() - self.started
-        line = {"kind": "train", "step": self.step, "seconds": round(seconds, 3), **values, "gradient_norm": norm}
-        self.log.write(line | {"learning_rate": self.updates[0].rate})
+        self.log.write(self._line("train", values | {"gradient_norm": norm, "learning_rate": self.updates[0].rate}))
         if skipped:
             broken = [name for name, value in values.items() if not math.isfinite(value)]
             term = ", ".join(broken) if broken else "the gradient, though every term is finite"
             raise TrainingError(
-                f"not a finite number in {term} by step {self.step}: {skipped} steps were skipped and moved no weight; "
+                f"not a finite number in {term} by step {self.total}: {skipped} steps were skipped and moved no weight; "
                 f"{self.kept.left()} Try a smaller learning rate, --training.clip 100, or look for extreme values in the data"
             )
         complaint = self.procedure.complaint(values)
         if complaint is not None:
-            raise TrainingError(f"{complaint} (by step {self.step}); {self.kept.left()}")
+            raise TrainingError(f"{complaint} (by step {self.total}); {self.kept.left()}")
 
     def _skipped(self) -> int:
         """Steps that any player skipped; waits for the device."""
@@ -235,14 +199,14 @@ class Loop:
                 averaged.enter_context(update.averaged())
             if self.settles:
                 noise.seed_step(self.training.seed, SETTLING)
-                averaged.enter_context(settled(objective, (self._further() for _ in range(PASSES)), self.t))
+                averaged.enter_context(settled(objective, (self._further() for _ in range(PASSES)), self.t, self.still))
             if self.measures:
                 noise.seed_step(self.training.seed, MEASURING)
-                averaged.enter_context(measured(self.procedure, self._sample, self.t))
+                averaged.enter_context(measured(self.procedure, self._sample, self.t, self.still))
             averaged.enter_context(noise.sharing(None))
             noise.seed_step(self.training.seed, VALIDATION)
             yield self.data.valid
-        self.procedure.objective.train()
+        self.stage.train()
 
     def _look(self) -> None:
         """Before the first validation, look at the posterior alone: a collapse begins early."""
@@ -262,7 +226,7 @@ class Loop:
             better = seen["bound"] > self.best
             if better:
                 self.best, self.stale = seen["bound"], 0
-                self.kept.keep_best({"step": self.step, "bound": self.best})
+                self.kept.keep_best({"step": self.total, "bound": self.best, **self.session.named(self.stage)})
             else:
                 self.stale += 1
         self._note("valid", seen)
@@ -271,33 +235,48 @@ class Loop:
     def _note(self, kind: str, seen: Line) -> None:
         """A line of the log on what was seen; behind it a warning, the first time before the end that a collapse lasts."""
         looks = self._looks()
-        warned = any(line["kind"] == "warning" for line in self.log.lines) or self.step == self.training.steps
-        line = {"kind": kind, "step": self.step, "seconds": round(time.perf_counter() - self.started, 3), **seen}
+        warned = any(line["kind"] == "warning" for line in self._lines()) or self.step == self.training.steps
+        line = self._line(kind, seen)
         self.log.write(line)
-        if not looks or warned or not self.monitor.lasts(looks[-1], line) or not self._settled(looks[-1]["step"], self.step):
+        if not looks or warned or not self.monitor.lasts(looks[-1], line) or not self._settled(looks[-1]["step"], self.total):
             return
         config = None if self.out is None else self.out / "config.yaml"
         recipe = str(config) if config and config.exists() else self.procedure.objective.usual
-        cures = remedies(self.procedure, recipe, line, self.training)
-        words = {name: line[name] for name in ("step", "seconds", "verdict", "reason")}
+        cures = remedies(self.procedure, recipe, line, self.training, self.session.named(self.stage).get("stage"))
+        words: Line = {name: line[name] for name in ("step", "stage", "seconds", "verdict", "reason") if name in line}
         self.log.write({"kind": "warning", **words, "since": looks[-1]["step"], "remedies": cures})
 
+    def _line(self, kind: str, values: Line) -> Line:
+        """A line of the log: its step counts on over the stages."""
+        seconds = round(self.session.seconds(), 3)
+        return {"kind": kind, "step": self.total, **self.session.named(self.stage), "seconds": seconds, **values}
+
+    def _lines(self) -> list[Line]:
+        """The lines of the log of this stage."""
+        return [line for line in self.log.lines if line["step"] > self.began]
+
     def _looks(self) -> list[Line]:
-        """The lines of the log that hold a diagnosis."""
-        return [line for line in self.log.lines if line["kind"] in ("look", "valid")]
+        """The lines of the stage that hold a diagnosis."""
+        return [line for line in self._lines() if line["kind"] in ("look", "valid")]
 
     def _settled(self, *steps: int) -> bool:
         """Whether at these steps the objective's schedules were what they end as, such as the weight of the KL."""
         end = float(self.training.steps)
-        return all(float(schedule(t)) == float(schedule(end)) for schedule in self.procedure.objective.charges() for t in steps)
+        return all(
+            float(schedule(t - self.began)) == float(schedule(end))
+            for schedule in self.procedure.objective.charges()
+            for t in steps
+        )
 
     def _save(self) -> None:
         """Keep all that a resumed run needs, unless a step was skipped: then what was kept before is the last that is good."""
         self.saved = self.out is not None and not self._skipped()
         if self.saved:
-            times = {"training_seconds": self.training_seconds, "seconds": time.perf_counter() - self.started}
-            values = {"step": self.step, "best": plain(self.best), "stale": self.stale, **times, "log": self.log.written()}
-            self.kept.save(values, self._metered())
+            stage = self.session.named(self.stage)
+            stage |= {"stage_step": self.step} if stage else {}
+            times = {"training_seconds": self.training_seconds, "seconds": self.session.seconds()}
+            values = {"step": self.total, **stage, "best": plain(self.best), "stale": self.stale, **times}
+            self.kept.save(values | {"log": self.log.written()}, self._metered())
 
     def _metered(self) -> dict[str, Tensor]:
         """The values since the last line of the log, of all processes."""
@@ -310,18 +289,20 @@ class Loop:
         """Go on from the run folder's last checkpoint, or from the start where it was killed before the first."""
         values = self.kept.resume()
         if values is not None:
-            self.step, self.stale, self.training_seconds = values["step"], values["stale"], values["training_seconds"]
+            self.step = values.get("stage_step", values["step"])
+            self.began = values["step"] - self.step
+            self.stale, self.training_seconds = values["stale"], values["training_seconds"]
             self.best = -math.inf if values["best"] is None else values["best"]
-            self.started = time.perf_counter() - values["seconds"]
-        self.log.cut(self.step)
+            self.session.started = time.perf_counter() - values["seconds"]
+        self.log.cut(self.total)
 
     def finish(self, stop: Interruption) -> Fitted:
         """The best weights in the model, and what the training leaves."""
         self.kept.take_best()
         self.accelerator.end_training()
         self.model.eval()
-        seconds = time.perf_counter() - self.started
-        return Fitted(self.model, self.step, seconds, self.training_seconds, self.log.lines, stop.signal, self.saved)
+        seconds = self.session.seconds()
+        return Fitted(self.model, self.total, seconds, self.training_seconds, self.log.lines, stop.signal, self.saved)
 
     def _stale(self) -> bool:
         return self.training.patience is not None and self.stale >= self.training.patience

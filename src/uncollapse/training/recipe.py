@@ -1,7 +1,7 @@
 """Recipes: one YAML file a published experiment, checked against the signatures of the parts that it names."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -23,8 +23,10 @@ from uncollapse.plain_files import read_yaml, register
 from uncollapse.sizes import building
 from uncollapse.training.complaints import check_finite, complaint
 from uncollapse.training.named import located
+from uncollapse.training.recipe_stages import PARTS, check_shared, check_stages, divide, filled, merged, naming, stated
 from uncollapse.training.recipe_values import check_values, largest
 from uncollapse.training.settings import Machine, Training
+from uncollapse.training.stage import Stage, check_trains, freezing
 
 SHORT = {
     "--data": "--data.name",
@@ -94,7 +96,7 @@ def parser() -> ArgumentParser:
 
 @dataclass
 class Recipe:
-    """A model, its objective, procedure, data and training, read from YAML and options.
+    """A model, its objective, procedure, data and training, or several of these in stages, read from YAML and options.
 
     Example:
         >>> recipe = Recipe.read("vae", ["--features", "3", "--steps", "10"])
@@ -106,6 +108,7 @@ class Recipe:
     values: dict[str, Any]
     parts: Namespace
     own: tuple[Named, ...] = ()
+    by_stage: tuple["StageRecipe", ...] = ()
 
     @classmethod
     def read(cls, recipe: str = "vae", options: Iterable[str] = (), parts: Iterable[Named] = ()) -> Self:
@@ -125,6 +128,26 @@ class Recipe:
         told, given = checked(file, options, own)
         check_values(told)
         check_values({name.lstrip("-"): value for name, value in pairwise([*given, ""]) if name.startswith("--")})
+        stages = told.pop("stages", [])
+        given, given_stages = divide(given, [stage["name"] for stage in stages])
+        if stages:
+            check_shared(given, stages)
+        whole = cls._parsed(filled(told, stages), given, own, file.stem)
+        found = []
+        for stage in stages:
+            given = lengthen(given_stages[stage["name"]])
+            with naming(stage["name"]):
+                trains, start = (_option(given, key, stage.get(key)) for key in ("trains", "start"))
+                part = cls._parsed(merged(whole.values, stage), given, own, whole.name)
+            own_values = stated(stage | {"trains": trains, "start": start}, given, part.values)
+            found.append(StageRecipe(stage["name"], part, trains, start, own_values))
+        if not found:
+            return whole
+        return replace(whole, values=whole.values | {"stages": [stage.stated for stage in found]}, by_stage=tuple(found))
+
+    @classmethod
+    def _parsed(cls, told: dict[str, Any], given: list[str], own: tuple[Named, ...], stem: str) -> Self:
+        """A recipe without stages, of its values and options."""
         reader = parser()
         try:
             found = reader.parse_args(["--config", yaml.safe_dump(told, sort_keys=False), *given], env=False)
@@ -132,7 +155,7 @@ class Recipe:
             raise ValueError(complaint(str(error), reader, SHORT)) from error
         values = yaml.safe_load(reader.dump(found))
         check_values(values)
-        name = values.pop("recipe") or file.stem
+        name = values.pop("recipe") or stem
         check_folder_name(name, "recipe")
         try:
             with building(f"the recipe {name}"):
@@ -156,6 +179,29 @@ class Recipe:
     def optimizer(self) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
         """Factory of the optimiser."""
         return self.parts.optimizer
+
+    @property
+    def steps(self) -> int:
+        """Steps in all, over its stages."""
+        return sum(stage.recipe.training.steps for stage in self.by_stage) or self.training.steps
+
+    @property
+    def last(self) -> "Recipe":
+        """What the last stage does; of a recipe without stages, the recipe."""
+        return self.by_stage[-1].recipe if self.by_stage else self
+
+    @property
+    def last_stage(self) -> str | None:
+        """The name of the last stage; None of a recipe without stages."""
+        return self.by_stage[-1].name if self.by_stage else None
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The values that have a say: with stages, those of each stage by its name."""
+        if not self.by_stage:
+            return self.values
+        whole = {key: value for key, value in self.values.items() if key not in (*PARTS, "training", "stages")}
+        return whole | {"stages": {stage.name: stage.effective for stage in self.by_stage}}
 
     def data(self) -> Data:
         """Load the data."""
@@ -181,7 +227,25 @@ class Recipe:
 
     @property
     def learns(self) -> Any:
-        """The class of its model."""
+        """The class of its model.
+
+        Raises:
+            ValueError: If an objective is none that it may name, or stages learn models of different classes.
+        """
+        if not self.by_stage:
+            return self._learns
+        found = [stage.recipe._learns for stage in self.by_stage]
+        for stage, learns in zip(self.by_stage, found, strict=True):
+            if learns is not found[0]:
+                first = self.by_stage[0].name
+                raise ValueError(
+                    f"expected stages that learn one model, got {found[0].__name__} in {first} and {learns.__name__} in "
+                    f"{stage.name}"
+                )
+        return found[0]
+
+    @property
+    def _learns(self) -> Any:
         path = self.values["objective"]["class_path"]
         objective: Any = allowlist(self.own).find(path)
         if objective is None:
@@ -195,9 +259,63 @@ class Recipe:
         return f"the recipe {self.name}" + (f" (its largest number: {number})" if number else "")
 
     def procedure(self, model: LatentVariableModel) -> Procedure:
-        """The procedure that learns a model."""
+        """The procedure that learns a model; the last stage's where there are several."""
         with building(self._told, COPIES):
+            if self.by_stage:
+                return self.by_stage[-1].stage(model).procedure
             return self.parts.procedure(self.parts.objective(model))
+
+    def stages(self, model: LatentVariableModel) -> list[Stage]:
+        """The stages that learn a model, in their order; one without a name where the recipe states none."""
+        with building(self._told, COPIES):
+            if self.by_stage:
+                return [stage.stage(model) for stage in self.by_stage]
+            return [Stage.of(self.procedure(model), self.training, self.optimizer)]
+
+
+@dataclass
+class StageRecipe:
+    """A stage of a recipe.
+
+    Args:
+        name: Its name.
+        recipe: All that it does, as a recipe without stages.
+        trains: Which parts of the model learn; None: all that the procedure moves.
+        start: Which weights of the stage before it starts from.
+        stated: What it states for itself, for config.yaml.
+    """
+
+    name: str
+    recipe: Recipe
+    trains: list[str] | None
+    start: str | None
+    stated: dict[str, Any]
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The values of the stage that are not of the model or its data."""
+        values = {key: self.recipe.values[key] for key in (*PARTS, "training")}
+        return values | {"trains": self.trains, "start": self.start or "last"}
+
+    def stage(self, model: LatentVariableModel) -> Stage:
+        """The stage, of a model."""
+        parts, start = self.recipe.parts, self.start or "last"
+        with naming(self.name):
+            trains = None if self.trains is None else check_trains(model, self.trains)
+            with freezing(model, trains):  # a part that does not learn need not suit the objective
+                objective = parts.objective(model)
+                return Stage(self.name, objective, parts.procedure, parts.optimizer, parts.training, trains, start)  # type: ignore[arg-type]
+
+
+def _option(given: list[str], key: str, told: Any) -> Any:
+    """The value of an option that a stage has beside those of a recipe, taken out of what is given; else what it states."""
+    for i, option in enumerate(given):
+        name, equals, value = option.partition("=")
+        if name == f"--{key}":
+            taken = given[i : i + (1 if equals else 2)]
+            del given[i : i + len(taken)]
+            return yaml.safe_load(value if equals else taken[-1])
+    return told
 
 
 def checked(file: Path, options: Iterable[str] = (), parts: Iterable[Named] = ()) -> tuple[dict[str, Any], list[str]]:
@@ -219,6 +337,8 @@ def checked(file: Path, options: Iterable[str] = (), parts: Iterable[Named] = ()
         name = option.partition("=")[0]
         if name in UNKNOWN or name in [f"--{key}" for key in GROUPS]:
             raise ValueError(f"unknown option {name}: a recipe is the first argument, its options are written one by one")
+    if "stages" in told:
+        check_stages(told["stages"], str(file))
     values = {key: value if key in PLAIN else allowed.check({key: value})[key] for key, value in told.items()}
     return values, allowed.check_options(given, PLAIN)
 

@@ -54,7 +54,9 @@ def largest(values: dict[str, Any]) -> str:
         '--prior.components 500'
     """
     found = {
-        name: value for name, value in _leaves(values, "") if type(value) is int and not name.startswith(("training", "data"))
+        name: value
+        for name, value in _leaves(values, "")
+        if type(value) is int and not name.startswith(("training", "data", "stages"))
     }
     name = max(found, key=lambda name: found[name], default="")
     return f"--{name} {found[name]}" if name else ""

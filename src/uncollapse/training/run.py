@@ -21,7 +21,7 @@ from uncollapse.launch import launch
 from uncollapse.own_modules import Named
 from uncollapse.parts import build
 from uncollapse.plain_files import read_json, read_text, read_yaml
-from uncollapse.training.checkpoint import CheckpointError, standing, steadily, verify
+from uncollapse.training.checkpoint import CheckpointError, standing, steadily, values_of, verify
 from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.documents import CONFIG, LARGEST, SUMMARY, WORDS, check, differences, option, put
 from uncollapse.training.fit import fit
@@ -68,14 +68,14 @@ def _train(recipe: Recipe, out: Path, resume: bool, observers: Iterable[Observer
     if resume:
         check_resumable(recipe, out)
     data = with_modes(recipe.data())
-    procedure = recipe.procedure(recipe.model(data.shape, data.condition_space))
+    stages = recipe.stages(recipe.model(data.shape, data.condition_space))
     config = f"# uncollapse {uncollapse.__version__}, recipe {recipe.name}\n" + yaml.safe_dump(
         {"recipe": recipe.name, **recipe.values}, sort_keys=False
     )
     documents = {CONFIG: config}
     if data.words is not None:
         documents[WORDS] = "".join(f"{word}\n" for word in data.words)
-    fitted = fit(procedure, data, recipe.training, recipe.optimizer, recipe.machine, out, resume, observers, documents)
+    fitted = fit(stages, data, machine=recipe.machine, out=out, resume=resume, observers=observers, documents=documents)
     if fitted.signal is not None or not launch().first:
         return fitted, {}
     summary = summarise(fitted, data, recipe, out)
@@ -94,8 +94,18 @@ def check_resumable(recipe: Recipe, out: Path) -> None:
         CheckpointError: If its config.yaml was altered since it was written.
     """
     read_config(out, resuming=True)
-    for name, was, now in differences(Recipe.read(str(out / CONFIG), parts=recipe.own).values, recipe.values):
-        if name not in FREE and not name.startswith("machine."):
+    begun = Recipe.read(str(out / CONFIG), parts=recipe.own)
+    before, after = ([stage.name for stage in one.by_stage] for one in (begun, recipe))
+    if before != after:
+        raise ValueError(
+            f"{out} was begun with stages {', '.join(before) or 'none'}, got {', '.join(after) or 'none'}; keep them"
+        )
+    ended = before[: before.index(now)] if (now := values_of(out / "checkpoints" / "last").get("stage")) in before else []
+    for name, was, now in differences(begun.effective, recipe.effective):
+        stage, own = name.split(".", 2)[1:] if name.startswith("stages.") else ("", name)
+        if stage in ended:
+            raise ValueError(f"stage {stage} of {out} has ended, with {option(name)} {was}, got {now}; change a stage after it")
+        if own not in FREE and not own.startswith("machine."):
             raise ValueError(
                 f"{out} was begun with {option(name)} {was}, came {now}; leave it out, or train anew without --resume and with "
                 "another --out"
@@ -120,11 +130,11 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
         samples, examples = glance(model)
         seen = evaluate(model, data, "valid", samples, examples=examples, recipe=again)
         if seen.get("remedies"):
-            seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.training)
+            seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.last.training, recipe.last_stage)
     elif isinstance(model, LatentVariableModel):
         looks = [line for line in fitted.lines if line["kind"] == "valid"]
         seen = evaluate_samples(model, data, "valid", looks=looks, quick=True, game=load_game(out, model, recipe.own))
-        seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.training)
+        seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.last.training, recipe.last_stage)
     return {
         **seen,
         "steps": fitted.step,
@@ -133,6 +143,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
         "seed": recipe.training.seed,
         "parameters": sum(p.numel() for name, p in model.named_parameters() if not name.startswith("aggregate.")),
         "recipe": recipe.name,
+        **({"stages": ", ".join(stage.name for stage in recipe.by_stage)} if len(recipe.by_stage) > 1 else {}),
         "device": str(model.like.device),
         "version": uncollapse.__version__,
     }

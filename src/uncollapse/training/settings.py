@@ -15,7 +15,7 @@ class Training(Part):
     Args:
         steps: Updates in all.
         batch_size: Observations in a batch, over all processes together.
-        seed: Everything random follows from (seed, step, row).
+        seed: Everything random follows from (seed, stage, step, row).
         schedule: Factor of the optimiser's learning rate, as a function of the step.
         clip: Largest norm of the gradient; larger ones are scaled down to it. None: no clipping.
         ema: Decay of the average of the weights that is validated and kept as `best`, with running statistics of its

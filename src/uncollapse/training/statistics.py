@@ -1,6 +1,6 @@
 """What is estimated from training data for weights that it was not gathered with: running statistics, optimal sigmas."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -10,6 +10,7 @@ from uncollapse.data import Batch
 from uncollapse.distributions import OptimalSigma
 from uncollapse.distributions.ascending import Ascending
 from uncollapse.learning import Objective, Procedure
+from uncollapse.training.stage import hold
 
 PREFIX = "running_"  # torch's own name for what batch normalisation keeps, and ours
 
@@ -26,7 +27,7 @@ def has_statistics(module: nn.Module) -> bool:
 
 
 @contextmanager
-def settled(objective: Objective, batches: Iterable[Batch], t: Tensor) -> Iterator[None]:
+def settled(objective: Objective, batches: Iterable[Batch], t: Tensor, still: Sequence[nn.Module] = ()) -> Iterator[None]:
     r"""Within it, the running statistics are those of the weights as they stand, and afterwards what they were before.
 
     The average of the weights is a network that none of the training was, so neither the last statistics nor their average are
@@ -37,6 +38,7 @@ def settled(objective: Objective, batches: Iterable[Batch], t: Tensor) -> Iterat
         objective: Whose model, and critic if it has one, keep statistics.
         batches: Training observations [B, *shape], one batch for each round of passes.
         t: Step, a 0-d tensor.
+        still: Modules whose statistics stay as they are.
 
     References:
         Izmailov, Podoprikhin, Garipov, Vetrov and Wilson (2018), Averaging Weights Leads to Wider Optima and Better
@@ -47,6 +49,7 @@ def settled(objective: Objective, batches: Iterable[Batch], t: Tensor) -> Iterat
     buffers = [buffer for name, buffer in objective.named_buffers() if name in saved]
     before, training = [buffer.clone() for buffer in buffers], objective.training
     objective.train()
+    hold(still)
     with torch.no_grad():
         for batch in batches:
             objective.passes(batch, t)
@@ -58,13 +61,16 @@ def settled(objective: Objective, batches: Iterable[Batch], t: Tensor) -> Iterat
             buffer.copy_(value)
 
 
-def sigmas(module: nn.Module) -> list[OptimalSigma]:
-    """The standard deviations within a module that are estimated from data."""
-    return [part for part in module.modules() if isinstance(part, OptimalSigma)]
+def sigmas(module: nn.Module, still: Sequence[nn.Module] = ()) -> list[OptimalSigma]:
+    """The standard deviations within a module that are estimated from data, but for those that stay as they are."""
+    fixed = {id(part) for part in still}
+    return [part for part in module.modules() if isinstance(part, OptimalSigma) and id(part) not in fixed]
 
 
 @contextmanager
-def measured(procedure: Procedure, batches: Callable[[], Iterable[Batch]], t: Tensor) -> Iterator[None]:
+def measured(
+    procedure: Procedure, batches: Callable[[], Iterable[Batch]], t: Tensor, still: Sequence[nn.Module] = ()
+) -> Iterator[None]:
     r"""Within it, each `OptimalSigma` is that of the weights as they stand, over training data, and afterwards what it was.
 
     The model is in eval(), as where the value is used: no dropout, the statistics of batch normalisation as they are kept.
@@ -74,11 +80,12 @@ def measured(procedure: Procedure, batches: Callable[[], Iterable[Batch]], t: Te
         procedure: Whose objective has the model.
         batches: Gives the training observations, [B, *shape] each, for one round.
         t: Step, a 0-d tensor.
+        still: Modules that stay as they are.
 
     References:
         Rybkin, Daniilidis and Levine (2021), Simple and Effective VAE Training with Calibrated Decoders, equation 6.
     """
-    found, training = sigmas(procedure.objective), procedure.objective.training
+    found, training = sigmas(procedure.objective, still), procedure.objective.training
     before = [sigma.variance.clone() for sigma in found]
     procedure.objective.eval()
     follows = procedure.chains or any(isinstance(part, Ascending) for part in procedure.objective.modules())
