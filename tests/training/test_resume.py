@@ -199,3 +199,34 @@ def test_every_group_of_parameters_is_trained_with_its_own_settings() -> None:
         assert [(g["params"], g["lr"]) for g in optimizer.param_groups] == [([a], 0.1), ([b], 0.5)]
         assert optimizer.param_groups[1]["weight_decay"] == 0.25
         assert all(group["fused"] for group in optimizer.param_groups)
+
+
+def test_a_run_is_not_resumed_on_other_data(tmp_path: Path) -> None:
+    """Neither with fewer rows nor with others; their own, in another type, are theirs."""
+    x = torch.rand(200, 2) + 3.0
+
+    def trained(data: Data, resume: bool) -> None:
+        procedure = MaximumLikelihood(LogLikelihood(Location(2)))
+        fit(procedure, data, Training(steps=8, batch_size=32), out=tmp_path, resume=resume)
+
+    trained(from_arrays(x), resume=False)
+    trained(from_arrays(x.double()), resume=True)
+    for other, words in ((x[:150], "had 160 rows, now 120"), (x + 1.0, "had 160 rows of other values")):
+        with pytest.raises(ValueError, match=f"was begun with other data than arrays is now: its train split {words}"):
+            trained(from_arrays(other), resume=True)
+
+
+def test_fewer_steps_than_are_done_are_refused(run: Callable[..., Fitted], tmp_path: Path) -> None:
+    run(tmp_path, steps=20)
+    before = (tmp_path / "checkpoints/last/state.json").read_bytes()
+    with pytest.raises(ValueError, match="expected at least 20 steps, which are done, got 5"):
+        run(tmp_path, steps=5, resume=True)
+    assert (tmp_path / "checkpoints/last/state.json").read_bytes() == before
+
+
+def test_a_run_that_ended_is_not_begun_anew_where_its_checkpoint_is_gone(run: Callable[..., Fitted], tmp_path: Path) -> None:
+    run(tmp_path, steps=20)
+    (tmp_path / "summary.json").write_text("{}")
+    shutil.rmtree(tmp_path / "checkpoints/last")
+    with pytest.raises(CheckpointError, match="last is gone; take a copy of it, or train anew"):
+        run(tmp_path, steps=20, resume=True)

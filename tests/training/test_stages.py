@@ -227,7 +227,7 @@ def test_a_later_stage_starts_from_the_weights_it_says(digits: Data) -> None:
     def started(start: str) -> list[torch.Tensor]:
         vae = small_vae()
         still = Training(steps=1, **SETTINGS | {"ema": 0.0})
-        sgd = lambda p: torch.optim.SGD(p, lr=1e-30)  # noqa: E731
+        sgd = lambda p: torch.optim.SGD(p, lr=1e-12)  # noqa: E731
         begun = [Stage("a", ELBO(vae), Amortized, training=rising)]
         fit([*begun, Stage("b", ELBO(vae), Amortized, sgd, still, start=start)], digits)  # type: ignore[arg-type]
         return [p.detach().clone() for p in vae.parameters()]

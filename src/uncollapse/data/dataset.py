@@ -72,6 +72,10 @@ class Data:
         moved = self.mapped(lambda split, source: source.to(device, dtype))
         return moved if self.modes is None else replace(moved, modes=self.modes.to(device, dtype))
 
+    def fingerprint(self) -> dict[str, list[float]]:
+        """That of each split, `Source.fingerprint`, by which a training finds that it is resumed on other data."""
+        return {split: getattr(self, split).fingerprint() for split in SPLITS}
+
     def split(self, name: str) -> Source:
         """The split of this name: train, valid or test; all: every row, in the order that the rows came in.
 

@@ -13,6 +13,7 @@ from uncollapse.data.lazy import Readable, read, tensorable
 Draw = Callable[[Tensor], Tensor]
 """What makes a split stochastic: from x [B, *shape] to a random x of that shape, anew at each call."""
 
+_FINGERPRINT = 256  # observations by which data are told from others
 _SLICE = 2**22  # numbers that are looked at together where a whole split is passed through
 
 
@@ -126,6 +127,18 @@ class Source:
         """
         ends = [torch.stack(self._scaled(self._read(i)).aminmax()) for i in torch.arange(len(self)).split(self._slice)]
         return float(torch.stack(ends).min()), float(torch.stack(ends).max())
+
+    def fingerprint(self) -> list[float]:
+        """How many observations there are, and mean and mean square of some of them (before `draw`): other data have others.
+
+        Example:
+            >>> Source(torch.tensor([[0.0, 3.0], [-2.0, 1.0]])).fingerprint()
+            [2.0, 0.5, 3.5]
+        """
+        if not len(self):
+            return [0.0]
+        x = self._scaled(self._read(self.some(_FINGERPRINT))).double()
+        return [float(len(self)), float(x.mean()), float(x.square().mean())]
 
     @property
     def _slice(self) -> int:

@@ -105,6 +105,7 @@ def fit(
             for stage in stages[number + 1 :]:
                 if stop.signal is not None:
                     break
+                loop.leave()
                 if stage.start == "best":
                     loop.kept.take_best()
                 freezing.close()

@@ -21,7 +21,7 @@ from uncollapse.training.checkpoint import (
     verify,
     write_state,
 )
-from uncollapse.training.documents import CONFIG, RECORD, RECORDED
+from uncollapse.training.documents import CONFIG, RECORD, RECORDED, SUMMARY
 from uncollapse.training.log import Meter
 from uncollapse.training.update import Update
 
@@ -88,6 +88,7 @@ class Kept:
             raise ValueError("expected a run folder to resume from, came none; write out=... (--out on the command line)")
         last = self.folder / "last"
         if not standing(last).exists() and any((self.folder.parent / name).exists() for name in ("metrics.jsonl", CONFIG)):
+            self._check_never_saved()
             return None
         tensors, values = read_state(last)
         _check_values(values, last)
@@ -101,6 +102,18 @@ class Kept:
                 f"{last} is damaged: it lacks what this recipe needs to go on ({type(error).__name__}: {error}); train again"
             ) from error
         return values
+
+    def _check_never_saved(self) -> None:
+        """Refuse a run that ended well and has no checkpoint: it was not killed before its first.
+
+        Raises:
+            CheckpointError: If it did.
+        """
+        assert self.folder is not None
+        if (self.folder.parent / SUMMARY).exists():
+            raise CheckpointError(
+                f"{self.folder / 'last'} is gone; take a copy of it, or train anew without --resume and with another --out"
+            )
 
     def _restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Take over the states of a checkpoint."""

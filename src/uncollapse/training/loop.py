@@ -102,6 +102,18 @@ class Loop:
         if self.number and not self.step:
             self.kept.forget_best()
 
+    def leave(self) -> None:
+        """End a stage behind which another begins.
+
+        Raises:
+            TrainingError: If a step of it was skipped.
+        """
+        if skipped := self._skipped():
+            raise TrainingError(
+                f"not a finite number by step {self.total}: {skipped} steps were skipped and moved no weight; "
+                f"{self.kept.left()}"
+            )
+
     def enter(self) -> None:
         """Begin a later stage: what it starts from is kept, so that a resumed run needs nothing of the stage before."""
         self._save()
@@ -276,7 +288,7 @@ class Loop:
             stage |= {"stage_step": self.step} if stage else {}
             times = {"training_seconds": self.training_seconds, "seconds": self.session.seconds()}
             values = {"step": self.total, **stage, "best": plain(self.best), "stale": self.stale, **times}
-            self.kept.save(values | {"log": self.log.written()}, self._metered())
+            self.kept.save(values | {"data": self.session.fingerprint, "log": self.log.written()}, self._metered())
 
     def _metered(self) -> dict[str, Tensor]:
         """The values since the last line of the log, of all processes."""
@@ -289,8 +301,14 @@ class Loop:
         """Go on from the run folder's last checkpoint, or from the start where it was killed before the first."""
         values = self.kept.resume()
         if values is not None:
+            self.session.check_data(values)
             self.step = values.get("stage_step", values["step"])
             self.began = values["step"] - self.step
+            if self.step > self.training.steps:
+                raise ValueError(
+                    f"expected at least {self.step} steps, which are done, got {self.training.steps}; leave --steps out, or "
+                    "train anew without --resume and with another --out"
+                )
             self.stale, self.training_seconds = values["stale"], values["training_seconds"]
             self.best = -math.inf if values["best"] is None else values["best"]
             self.session.started = time.perf_counter() - values["seconds"]

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from torch import Size, nn
 from torch.optim import Optimizer
 
+from uncollapse.allowlist import Allowlist
 from uncollapse.data import Data, Space, load
 from uncollapse.distributions import LatentVariableModel, Likelihood, Posterior, Prior
 from uncollapse.folder_names import check_folder_name
@@ -339,8 +340,20 @@ def checked(file: Path, options: Iterable[str] = (), parts: Iterable[Named] = ()
             raise ValueError(f"unknown option {name}: a recipe is the first argument, its options are written one by one")
     if "stages" in told:
         check_stages(told["stages"], str(file))
-    values = {key: value if key in PLAIN else allowed.check({key: value})[key] for key, value in told.items()}
+    values = {
+        key: value if key in PLAIN else allowed.check({key: value})[key] for key, value in told.items() if key != "stages"
+    }
+    if "stages" in told:
+        values["stages"] = [_checked_stage(stage, allowed) for stage in told["stages"]]
     return values, allowed.check_options(given, PLAIN)
+
+
+def _checked_stage(stage: dict[str, Any], allowed: Allowlist) -> dict[str, Any]:
+    """The values of a stage, none of which names a class that is not allowed; names of parts of the model are none."""
+    plain = {key: value for key, value in stage.items() if key in ("name", "trains", "start")}
+    parts = {key: value for key, value in stage.items() if key not in plain}
+    found: dict[str, Any] = allowed.check({"stages": [parts]})["stages"][0]
+    return plain | found
 
 
 def lengthen(options: Iterable[str]) -> list[str]:

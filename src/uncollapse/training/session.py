@@ -22,6 +22,11 @@ START = 2**40 + 1  # the step of what is drawn before the first one
 CONDITIONS = 1000  # of the training data that are kept with a conditional model
 
 
+def _close(a: Any, b: float) -> bool:
+    """Whether two numbers are the same but for rounding on another processor."""
+    return isinstance(a, int | float) and abs(a - b) <= 1e-3 * max(abs(a), abs(b), 1e-6)
+
+
 class Session:
     """What the stages of a training share.
 
@@ -46,6 +51,8 @@ class Session:
         for stage in stages:
             own = self.rows(stage)
             stage.objective.meet(data, self.batch_size(stage) if own is None else own.stop - own.start)
+        self.fingerprint = data.fingerprint() if out is not None else {}
+        self.name = data.name
         self._start(data)
         model = stages[0].model.to(self.accelerator.device)
         self.data = data.to(self.accelerator.device, next(model.parameters()).dtype)
@@ -53,6 +60,26 @@ class Session:
         self.log = Log(file, [*observers, self._track(machine)] if self.main else [])
         self.monitors = self._monitors()
         self.started = time.perf_counter()
+
+    def check_data(self, values: Mapping[str, Any]) -> None:
+        """Refuse to go on from a checkpoint's values with other data than it was begun with.
+
+        Raises:
+            ValueError: If they are.
+        """
+        before = values.get("data")
+        if not isinstance(before, dict):
+            return
+        for split, now in self.fingerprint.items():
+            was = before.get(split)
+            if isinstance(was, list) and len(was) == len(now) and all(map(_close, was, now)):
+                continue
+            rows = f"{was[0]:.0f}" if isinstance(was, list) and was else "other"
+            told = f"{rows} rows, now {now[0]:.0f}" if rows != f"{now[0]:.0f}" else f"{rows} rows of other values"
+            raise ValueError(
+                f"{self.out} was begun with other data than {self.name} is now: its {split} split had {told}; put them back, "
+                "or train anew without --resume and with another --out"
+            )
 
     def batch_size(self, stage: Stage) -> int:
         """Observations in a batch of a stage, over all processes together."""
