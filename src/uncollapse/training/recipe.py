@@ -194,7 +194,9 @@ class Recipe:
     def procedure(self, model: LatentVariableModel) -> Procedure:
         """The procedure that learns a model."""
         with building(self._told, COPIES):
-            return self.parts.procedure(self.parts.objective(model))
+            procedure: Procedure = self.parts.procedure(self.parts.objective(model))
+        procedure.parts = self.own
+        return procedure
 
 
 def checked(file: Path, options: Iterable[str] = (), parts: Iterable[Named] = ()) -> tuple[dict[str, Any], list[str]]:
