@@ -41,8 +41,8 @@ def test_a_game_that_comes_and_goes_oscillates() -> None:
 @pytest.mark.parametrize(
     ("seen", "options"),
     [
-        ({"verdict": "too early"}, ["--steps 20000"]),
-        ({"verdict": "blurred"}, ["--steps 20000", "--training.ema 0.999"]),
+        ({"verdict": "too early"}, ["--training.steps 20000"]),
+        ({"verdict": "blurred"}, ["--training.steps 20000", "--training.ema 0.999"]),
         ({"verdict": "healthy", "closeness_swing": 0.3}, ["--training.ema 0.999"]),
         ({"verdict": "healthy", "critic_overfit": 0.2}, ["--objective.penalties '[{class_path: R1}]'"]),
         ({"verdict": "copies the data"}, ["--objective.penalties '[{class_path: R1}]'"]),

@@ -87,7 +87,7 @@ def test_diagnosis_at_the_optimum(sigma: float, units: int, verdicts: list[str])
     if units == 0:
         assert seen.kl < 1e-10
     if sigma == 0.1:
-        assert "its sigma is 0.1 where 0." in seen.reason and "OptimalSigma" in seen.remedies[0]
+        assert "its sigma is 0.1 where 0." in seen.reason and ("likelihood.sigma", "OptimalSigma") in seen.remedies[0].options
 
 
 @pytest.mark.parametrize(("sigma", "verdict"), [(3.6, "collapsed"), (0.3, "healthy")])

@@ -1,14 +1,18 @@
 """The commands that a diagnosis proposes are commands."""
 
 import shlex
+import sys
+from pathlib import Path
 
 import pytest
 from torch import Size
 
-from uncollapse.diagnosis import commands, posterior_remedies
+from uncollapse.data import Space
+from uncollapse.diagnosis import Remedy, posterior_remedies
 from uncollapse.training import Recipe
 from uncollapse.training.bench import Bench
-from uncollapse.training.collapse_monitor import remedies
+from uncollapse.training.collapse_monitor import proposed, remedies
+from uncollapse.training.remedy_commands import imports, remedy_commands
 
 SHAPES = {
     "vae": (1, 8, 8),
@@ -23,7 +27,7 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_remedy_of_a_recipe_can_be_built(name: str) -> None:
     shape = Size(SHAPES[name])
-    found = commands(posterior_remedies(Recipe.read(name).model(shape)), name)
+    found = remedy_commands(posterior_remedies(Recipe.read(name).model(shape)), name)
     assert len(found) >= 2
     for remedy in found:
         words = shlex.split(remedy.partition("  ")[0])
@@ -34,7 +38,7 @@ def test_every_remedy_of_a_recipe_can_be_built(name: str) -> None:
 
 def test_another_posterior_keeps_the_encoder() -> None:
     """A command that changes the posterior of a language model gives it the network that reads tokens, with its sizes."""
-    found = commands(posterior_remedies(Recipe.read("lstm-vae").model(Size((36,)))), "lstm-vae")
+    found = remedy_commands(posterior_remedies(Recipe.read("lstm-vae").model(Size((36,)))), "lstm-vae")
     (floor,) = (remedy for remedy in found if "BatchNormalized" in remedy)
     assert "--posterior.network RecurrentEncoder --posterior.network.levels 2002" in floor
     assert not any("VampPrior" in remedy for remedy in found)
@@ -70,7 +74,7 @@ def test_the_demo_switches_on_what_the_diagnosis_proposes() -> None:
     baseline, own = Recipe.read(table.recipe), list(table.rows.values())[1]
     proposed = [
         shlex.split(text.partition("  ")[0])[3:]
-        for text in commands(posterior_remedies(baseline.model(Size((1, 8, 8)))), "vae")
+        for text in remedy_commands(posterior_remedies(baseline.model(Size((1, 8, 8)))), "vae")
     ]
     after = [Recipe.read(table.recipe, options).values for options in proposed]
     assert baseline.values not in after and Recipe.read(table.recipe, own).values in after
@@ -92,7 +96,7 @@ def test_the_demo_switches_on_what_the_diagnosis_proposes() -> None:
 def test_remedies_fit_other_posteriors(posterior: str, mixes: bool) -> None:
     """No VampPrior where the posterior cannot be mixed, no posterior that is there already, and the network within a family."""
     name, given = posterior.partition(" ")[0], ["--posterior", *posterior.split()]
-    found = commands(posterior_remedies(Recipe.read("vae", given).model(Size((1, 8, 8)))), "vae")
+    found = remedy_commands(posterior_remedies(Recipe.read("vae", given).model(Size((1, 8, 8)))), "vae")
     assert any("VampPrior" in remedy for remedy in found) == mixes
     assert any("--posterior BatchNormalized" in remedy for remedy in found) == (name != "BatchNormalized")
     assert any("GatedMLP" in remedy for remedy in found) == (name == "Refined")
@@ -115,7 +119,7 @@ def test_remedies_of_an_adversarial_run_come_with_another_objective(objective: s
 
 def test_an_implicit_posterior_is_told_of_no_bound() -> None:
     given = ["--posterior", "Implicit", "--posterior.network", "MLP"]
-    found = commands(posterior_remedies(Recipe.read("vae", given).model(Size((1, 8, 8)))), "vae")
+    found = remedy_commands(posterior_remedies(Recipe.read("vae", given).model(Size((1, 8, 8)))), "vae")
     assert found and not any(word in remedy for remedy in found for word in ("ELBO", "Lagging", "VampPrior"))
 
 
@@ -131,3 +135,40 @@ def test_a_longer_training_is_longer_than_the_run_s_own() -> None:
     recipe = Recipe.read("vae", ["--steps", "30000"])
     found = remedies(recipe.procedure(recipe.model(Size((1, 8, 8)))), "vae", {"verdict": "worse than no code"}, recipe.training)
     assert any("--training.steps 60000 " in text for text in found)
+
+
+def test_a_conditional_model_is_told_what_it_accepts() -> None:
+    """No VampPrior, which takes no condition; every remedy of a conditional model can be built."""
+    recipe, shape, condition = Recipe.read("cvae-digits"), Size((1, 8, 8)), Space(Size(()), "label", 10)
+    model = recipe.model(shape, condition)
+    found = remedies(recipe.procedure(model), "cvae-digits", {"prior_gap": 9.0}, recipe.training)
+    assert not any("VampPrior" in text for text in found) and any("--prior Mixture" in text for text in found)
+    for text in found:
+        mended = Recipe.read("cvae-digits", shlex.split(text.partition("  ")[0])[3:])
+        mended.procedure(mended.model(shape, condition))
+
+
+def test_a_command_imports_what_its_recipe_was_given(tmp_path: Path) -> None:
+    """A remedy of a recipe with classes of one's own names their file, given by its path or as the class; it can be read."""
+    file = tmp_path / "own_decoder_of_remedies.py"
+    file.write_text("from uncollapse.networks import MLP\n\n\nclass Wide(MLP):\n    pass\n")
+    given = ["--likelihood.network", "own_decoder_of_remedies.Wide"]
+    recipe = Recipe.read("vae", given, [str(file)])
+    found = remedies(recipe.procedure(recipe.model(Size((4,)))), "vae", {}, recipe.training)
+    assert found and all(text.startswith(f"uncollapse train vae --import {file} --") for text in found)
+    words = shlex.split(found[0].partition("  ")[0])
+    Recipe.read("vae", [*given, *words[5:]], [words[4]])
+    module = sys.modules["own_decoder_of_remedies"]
+    assert imports([module.Wide, module, "numpy.linalg"]) == [str(file), "numpy.linalg"]
+    del sys.modules[module.__name__]
+
+
+def test_a_remedy_is_a_value_and_is_compared_by_value() -> None:
+    """No remedy names an option as the command line does; a clip or a distance that a run has is not proposed to it."""
+    recipe = Recipe.read("vae", ["--training.clip", "5", "--objective", "InfoVAE", "--objective.alpha", "0.5"])
+    procedure = recipe.procedure(recipe.model(Size((1, 8, 8))))
+    for seen in ({"prior_gap": 9.0}, {"verdict": "worse than no code"}):
+        found = proposed(procedure, seen, recipe.training)
+        names = [name for remedy in found for name, _ in remedy.options]
+        assert found and not {"training.clip", "objective.alpha"} & set(names)
+        assert all(isinstance(remedy, Remedy) and "--" not in str(remedy) for remedy in found)

@@ -50,8 +50,9 @@ def evaluate(options: Namespace) -> None:
         sampled = options.samples is not None
         _print(options, by_samples(options, model, data) if sampled else _by_draws(options, model, data))
         return
-    recipe = str(options.run / "config.yaml")
-    found = evaluation(model, data, options.split, options.samples, proposal(options), options.examples, options.seed, recipe)
+    found = evaluation(model, data, options.split, options.samples, proposal(options), options.examples, options.seed)
+    if found.get("remedies"):
+        found["remedies"] = _cures(options, model, found)
     if options.draws is not None:
         seen = _by_draws(options, model, data)
         found |= {name: value for name, value in seen.items() if name not in found}
@@ -68,10 +69,13 @@ def diagnose(options: Namespace) -> None:
         _print(options, _by_draws(options, model, data, quick=True))
         return
     x = source.batch(source.some(2000))
-    found = diagnosis(model, x, training_rows(data, model.like), recipe=str(options.run / "config.yaml"))
-    cures = _cures(options, model, found.as_dict()) if found.remedies else None
-    found = found if cures is None else replace(found, remedies=cures)
-    print(json.dumps(plain(found.as_dict()), indent=2)) if options.json else print(_printable(str(found)))
+    found = diagnosis(model, x, training_rows(data, model.like))
+    values = found.as_dict()
+    cures = _cures(options, model, values) if found.remedies else []
+    if options.json:
+        print(json.dumps(plain(values | {"remedies": cures}), indent=2))
+    else:
+        print(_printable("\n".join([str(replace(found, remedies=[])), *(f"{'try':<20} {command}" for command in cures)])))
 
 
 def sample(options: Namespace) -> None:
@@ -184,11 +188,9 @@ def data(options: Namespace) -> None:
     _list(options, data_names())
 
 
-def _cures(options: Namespace, model: LatentVariableModel, seen: dict[str, Any]) -> list[str] | None:
-    """What to try, as commands that train the run's recipe otherwise; None where the recipe is gone."""
+def _cures(options: Namespace, model: LatentVariableModel, seen: dict[str, Any]) -> list[str]:
+    """What to try, as commands that train the run's recipe otherwise."""
     file = options.run / "config.yaml"
-    if not file.exists():
-        return None
     recipe = Recipe.read(str(file), parts=options.imports)
     return remedies(recipe.procedure(model), str(file), seen, recipe.last.training, recipe.last_stage)
 
@@ -205,7 +207,7 @@ def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick:
         extractor = extractor_of(options.features).to(model.like.device)
         sizes = (options.draws or DRAWN, extractor, options.seed, looks)
         found = evaluate_samples(model, data, options.split, *sizes, game=game, code=getattr(trained, "code", None))
-    return found if isinstance(model, VAE) else found | {"remedies": _cures(options, model, found) or []}
+    return found if isinstance(model, VAE) else found | {"remedies": _cures(options, model, found)}
 
 
 def _model(options: Namespace) -> LatentVariableModel:

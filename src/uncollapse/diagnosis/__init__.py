@@ -11,7 +11,7 @@ from uncollapse.diagnosis.posterior_remedies import posterior_remedies
 from uncollapse.diagnosis.posterior_verdict import Thresholds
 from uncollapse.diagnosis.prior_gap import prior_gap
 from uncollapse.diagnosis.reference_codes import Reference
-from uncollapse.diagnosis.remedy import Remedy, commands
+from uncollapse.diagnosis.remedy import Option, Remedy
 from uncollapse.diagnosis.sample_evidence import Measure, sample_evidence
 
 __all__ = [
@@ -21,11 +21,11 @@ __all__ = [
     "Measure",
     "ModeCollapseThresholds",
     "ModeCoverage",
+    "Option",
     "Reference",
     "Remedy",
     "SampleDiagnosis",
     "Thresholds",
-    "commands",
     "critic_evidence",
     "diagnose",
     "diagnose_samples",

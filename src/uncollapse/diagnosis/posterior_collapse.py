@@ -12,7 +12,7 @@ from uncollapse.diagnosis.posterior_evidence import Evidence, measure
 from uncollapse.diagnosis.posterior_remedies import posterior_remedies
 from uncollapse.diagnosis.posterior_verdict import Thresholds, judge, misses_codes
 from uncollapse.diagnosis.reference_codes import Reference
-from uncollapse.diagnosis.remedy import commands
+from uncollapse.diagnosis.remedy import Remedy
 from uncollapse.distributions.still import evaluating
 from uncollapse.vae import VAE
 
@@ -29,12 +29,13 @@ class Diagnosis(Evidence):
 
     verdict: str = "unknown"  # a name in MEANINGS
     reason: str = ""
-    remedies: list[str] = field(default_factory=list)
+    remedies: list[Remedy] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+        """As plain values, for JSON; a remedy as a line of text."""
         hidden = INTERNAL if self.condition_gain is not None else (*INTERNAL, *OF_CONDITION)
         values = {name: value for name, value in asdict(self).items() if name not in hidden}
+        values["remedies"] = [str(remedy) for remedy in self.remedies]
         return {"verdict": values.pop("verdict"), "reason": values.pop("reason"), **values}
 
     def __str__(self) -> str:
@@ -75,7 +76,6 @@ def diagnose(
     x: Tensor | Batch,
     train: Tensor | Reference | None = None,
     thresholds: Thresholds = Thresholds(),
-    recipe: str = "vae",
 ) -> Diagnosis:
     r"""Did the posterior collapse? What the code tells, what the decoder takes from it, and how much there was to tell.
 
@@ -107,7 +107,6 @@ def diagnose(
         train: Observations of the training [M, *shape], a thousand serve, to which what needs no model is fitted, or a
             `Reference` that was; None: halves of x, each judged by the other.
         thresholds: Where the verdicts lie.
-        recipe: What the proposed commands train: the name of a recipe, or the path of a run's config.yaml.
 
     Raises:
         ValueError: If there are fewer than two observations or training rows, or their shape is not that of the model's, or a
@@ -133,7 +132,7 @@ def diagnose(
         seen = measure(model, batch, train, thresholds.active)
     verdict, reason = judge(seen, thresholds)
     cures = posterior_remedies(model, verdict, misses_codes(seen.prior_gap, seen.prior_gap_standard_error))
-    return Diagnosis(**vars(seen), verdict=verdict, reason=reason, remedies=commands(cures, recipe))
+    return Diagnosis(**vars(seen), verdict=verdict, reason=reason, remedies=cures)
 
 
 def _admitted(model: VAE, x: Any, name: str) -> Tensor:

@@ -1,30 +1,22 @@
-"""A remedy as a value, and the command that tries it."""
+"""A remedy as a value: options of a training, and why they may help."""
 
-from collections.abc import Iterable
-from shlex import quote
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+Option = tuple[str, Any]
+"""The dotted name of an option of a recipe and its value: a number, a text, the name of a class, or a list of these."""
 
 
 class Remedy(NamedTuple):
     """Options of a training that may mend a collapse.
 
     Example:
-        >>> Remedy("--likelihood.skip true", "let z reach every layer of the decoder").command("vae")
-        'uncollapse train vae --likelihood.skip true      let z reach every layer of the decoder'
+        >>> print(Remedy((("objective.beta", "Linear"), ("objective.k", 5)), "anneal the weight of the KL"))
+        objective.beta=Linear, objective.k=5: anneal the weight of the KL
     """
 
-    options: str  # as the command line reads them
+    options: tuple[Option, ...]
     why: str
 
-    def command(self, recipe: str) -> str:
-        """The command that trains a recipe with these options, and why, in one line.
-
-        Args:
-            recipe: The name of a recipe, or the path of a run's config.yaml.
-        """
-        return f"{f'uncollapse train {quote(recipe)} {self.options}':90}  {self.why}"
-
-
-def commands(remedies: Iterable[Remedy], recipe: str) -> list[str]:
-    """The commands of several remedies, a line each."""
-    return [remedy.command(recipe) for remedy in remedies]
+    def __str__(self) -> str:
+        """The options and the reason, in a line."""
+        return f"{', '.join(f'{name}={value}' for name, value in self.options)}: {self.why}"

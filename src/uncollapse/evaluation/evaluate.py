@@ -26,7 +26,6 @@ def evaluate(
     proposal: Proposal | None = None,
     examples: int | None = None,
     seed: int = 0,
-    recipe: str = "vae",
     each: bool = False,
 ) -> dict[str, Any]:
     """Held-out log-likelihood with its standard error, ELBO, bits, diagnosis and latents, by the names of summary.json.
@@ -41,7 +40,6 @@ def evaluate(
         proposal: Where they come from; None: the posterior, or the Gaussian matched to it where it has no density.
         examples: Only so many of the split, drawn at random and always the same ones; None: all.
         seed: Of all draws; the caller's random state is left as it was.
-        recipe: What the proposed commands train: the name of a recipe, or the path of a run's config.yaml.
         each: Whether to give `log_likelihoods` too, log p(x) of each observation.
 
     Returns:
@@ -66,7 +64,7 @@ def evaluate(
         held_out = log_likelihood(model, source.batches(1000, index), samples, proposal, dequantized=data.dequantized)
         noise.seed_step(seed, 1)
         batch = source.batch(index[:DIAGNOSED])
-        diagnosis = diagnose(model, batch, training_rows(data, like), recipe=recipe) if batch.n > 1 else None
+        diagnosis = diagnose(model, batch, training_rows(data, like)) if batch.n > 1 else None
     words = {} if diagnosis is None else {k: v for k, v in diagnosis.as_dict().items() if k not in BESIDE}
     values = {"log_likelihoods": held_out.log_likelihoods.tolist()} if each else {}
     latents = evaluate_latents(model, data, split, examples, seed=seed)

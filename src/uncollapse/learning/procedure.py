@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from uncollapse.data import Batch
 from uncollapse.learning.objective import Logged, Objective
+from uncollapse.own_modules import Named
 from uncollapse.parts import Part
 from uncollapse.schedules import Schedule
 
@@ -28,6 +29,9 @@ class Procedure(Part, ABC):
 
     Args:
         objective: What is maximised; its forward is what gets wrapped for devices, processes and compilation.
+
+    Attributes:
+        parts: What holds the classes outside the library that its recipe names; none of one that was built in Python.
     """
 
     given: ClassVar[tuple[str, ...]] = ("objective",)
@@ -41,6 +45,7 @@ class Procedure(Part, ABC):
                 "--procedure Alternating"
             )
         self.objective = objective
+        self.parts: tuple[Named, ...] = ()
         self.forward: nn.Module = objective
         self.update: Update | None = None
         self.draw: Callable[[], Batch] | None = None

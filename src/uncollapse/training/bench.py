@@ -25,6 +25,7 @@ from uncollapse.folder_names import check_folder_name
 from uncollapse.own_modules import Named
 from uncollapse.plain_files import read_json, read_yaml
 from uncollapse.training.checkpoint import CheckpointError
+from uncollapse.training.collapse_monitor import remedies
 from uncollapse.training.documents import EACH, ROW, check, put
 from uncollapse.training.lock import sole_writer
 from uncollapse.training.log import Observer, plain
@@ -329,8 +330,10 @@ def _row(
     fitted, _ = train(recipe, out, (out / "metrics.jsonl").exists(), watching(recipe))
     if fitted.signal is not None:
         raise KeyboardInterrupt
-    model = fitted.model
-    found = _evaluated(model, asked, str(out / "config.yaml"), with_modes(recipe.data()), extractor)
+    model: Any = fitted.model
+    found = _evaluated(model, asked, with_modes(recipe.data()), extractor)
+    if found.get("remedies"):
+        found["remedies"] = remedies(recipe.procedure(model), str(out / "config.yaml"), found, recipe.training)
     each = {EACH: _npy(found.pop("log_likelihoods"))} if "log_likelihoods" in found else {}
     return {**found, "seconds": round(fitted.seconds, 1), "steps": fitted.step, "seed": recipe.training.seed}, each
 
@@ -352,11 +355,11 @@ def _extractor(asked: Asked, recipe: Recipe) -> Extractor:
     return extractor
 
 
-def _evaluated(model: Any, asked: Asked, recipe: str, data: Data, extractor: Extractor) -> Found:
+def _evaluated(model: Any, asked: Asked, data: Data, extractor: Extractor) -> Found:
     """What is measured of a row's model on the test split: likelihoods of a VAE, draws of an implicit model."""
     extractor = extractor.to(model.like.device)
     if isinstance(model, VAE):
-        found = evaluate(model, data, "test", asked.samples, examples=asked.examples, recipe=recipe, each=True)
+        found = evaluate(model, data, "test", asked.samples, examples=asked.examples, each=True)
         return found | (fid_of_draws(model, data, asked.draws, extractor) if asked.draws else {})
     if isinstance(model, LatentVariableModel):
         return evaluate_samples(model, data, draws=asked.examples or asked.draws or DRAWN, extractor=extractor)

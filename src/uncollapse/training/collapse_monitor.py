@@ -1,5 +1,6 @@
 """What a training sees of collapse as it goes on: the diagnosis of held-out observations, whether it lasts, what to try."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,6 @@ from uncollapse.data import Batch, Data, as_batch
 from uncollapse.diagnosis import (
     Reference,
     Remedy,
-    commands,
     diagnose,
     diagnose_samples,
     game_evidence,
@@ -27,7 +27,8 @@ from uncollapse.evaluation.evaluate import training_rows
 from uncollapse.gan import GAN
 from uncollapse.learning import Objective, Procedure
 from uncollapse.schedules import Constant
-from uncollapse.training.recipe_stages import of_stage
+from uncollapse.training.recipe_stages import option_of_stage
+from uncollapse.training.remedy_commands import remedy_commands
 from uncollapse.training.settings import Training
 from uncollapse.vae import VAE
 
@@ -147,14 +148,28 @@ def collapse_monitor(objective: Objective, data: Data) -> CollapseMonitor:
 def remedies(
     procedure: Procedure, recipe: str, seen: dict[str, Any], training: Training, stage: str | None = None
 ) -> list[str]:
-    """What to try by what was seen, as commands that train this recipe: nothing that the procedure does already.
+    """What to try by what was seen, as commands that train this recipe: `proposed`.
 
     Args:
         procedure: What the recipe trains by.
         recipe: The name of a recipe, or the path of a run's config.yaml.
-        seen: The diagnosis by the names of summary.json; that of a posterior that holds no verdict is a collapse.
+        seen: The diagnosis by the names of summary.json.
         training: How the recipe trains.
         stage: Which of the recipe's stages that is; None: it has one.
+    """
+    found = proposed(procedure, seen, training)
+    if stage is not None:
+        found = [r._replace(options=tuple((option_of_stage(name, stage), value) for name, value in r.options)) for r in found]
+    return remedy_commands(found, recipe, procedure.parts)
+
+
+def proposed(procedure: Procedure, seen: dict[str, Any], training: Training) -> list[Remedy]:
+    """What to try by what was seen: nothing that the procedure does already.
+
+    Args:
+        procedure: What trains the model.
+        seen: The diagnosis by the names of summary.json; that of a posterior that holds no verdict is a collapse.
+        training: How it trains.
     """
     objective = procedure.objective
     if isinstance(objective, GAN):
@@ -166,14 +181,19 @@ def remedies(
         found = posterior_remedies(objective.model, verdict, misses_codes(*gap), with_critic, training.steps)
     else:
         return []
-    new = [remedy for remedy in found if not _has(procedure, remedy)]
-    return commands(new if stage is None else [r._replace(options=of_stage(r.options, stage)) for r in new], recipe)
+    return [remedy for remedy in found if not _has(procedure, training, remedy)]
 
 
-def _has(procedure: Procedure, remedy: Remedy) -> bool:
-    """Whether a procedure does already what a remedy proposes."""
+def _has(procedure: Procedure, training: Training, remedy: Remedy) -> bool:
+    """Whether a training does already what a remedy proposes: another schedule or number of the same kind counts too."""
     objective: Any = procedure.objective
-    own = [f"--procedure {type(procedure).__name__}"]
-    own += ["--objective.beta Linear"] if not isinstance(getattr(objective, "beta", Constant(1.0)), Constant) else []
-    own += ["--objective.free_bits "] if getattr(objective, "free_bits", 0.0) > 0 else []
-    return any(option in f"{remedy.options} " for option in own)
+    options = dict(remedy.options)
+    kinds = {"procedure": type(procedure).__name__, "objective": type(objective).__name__}
+    had = [
+        options.get("procedure") == kinds["procedure"],
+        options.get("objective") == kinds["objective"] == "InfoVAE",
+        "objective.beta" in options and not isinstance(getattr(objective, "beta", Constant(1.0)), Constant),
+        "objective.free_bits" in options and getattr(objective, "free_bits", 0.0) > 0,
+        "training.clip" in options and (training.clip or math.inf) <= options["training.clip"],
+    ]
+    return any(had)

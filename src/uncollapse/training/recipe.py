@@ -264,7 +264,9 @@ class Recipe:
         with building(self._told, COPIES):
             if self.by_stage:
                 return self.by_stage[-1].stage(model).procedure
-            return self.parts.procedure(self.parts.objective(model))
+            procedure: Procedure = self.parts.procedure(self.parts.objective(model))
+        procedure.parts = self.own
+        return procedure
 
     def stages(self, model: LatentVariableModel) -> list[Stage]:
         """The stages that learn a model, in their order; one without a name where the recipe states none."""
@@ -305,7 +307,9 @@ class StageRecipe:
             trains = None if self.trains is None else check_trains(model, self.trains)
             with freezing(model, trains):  # a part that does not learn need not suit the objective
                 objective = parts.objective(model)
-                return Stage(self.name, objective, parts.procedure, parts.optimizer, parts.training, trains, start)  # type: ignore[arg-type]
+                made = Stage(self.name, objective, parts.procedure, parts.optimizer, parts.training, trains, start)  # type: ignore[arg-type]
+                made.procedure.parts = self.recipe.own
+                return made
 
 
 def _option(given: list[str], key: str, told: Any) -> Any:

@@ -153,6 +153,16 @@ def of_stage(options: str, stage: str) -> str:
     return re.sub(rf"(^|\s)--(?=({'|'.join((*PARTS, 'training', 'steps', 'batch'))})\b)", rf"\1{PREFIX}{stage}.", options)
 
 
+def option_of_stage(name: str, stage: str) -> str:
+    """The dotted name of a recipe's option, as that of a stage where it is one of an objective, a procedure or the training.
+
+    Example:
+        >>> option_of_stage("objective.beta", "tune"), option_of_stage("prior", "tune")
+        ('stages.tune.objective.beta', 'prior')
+    """
+    return f"{PREFIX.removeprefix('--')}{stage}.{name}" if name.split(".")[0] in (*PARTS, "training") else name
+
+
 @contextmanager
 def naming(stage: str) -> Iterator[None]:
     """Within it, what is refused is said of a stage, in options of that stage."""

@@ -128,7 +128,7 @@ def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str
     seen: dict[str, Any] = {}
     if isinstance(model, VAE):
         samples, examples = glance(model)
-        seen = evaluate(model, data, "valid", samples, examples=examples, recipe=again)
+        seen = evaluate(model, data, "valid", samples, examples=examples)
         if seen.get("remedies"):
             seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.last.training, recipe.last_stage)
     elif isinstance(model, LatentVariableModel):
