@@ -11,7 +11,7 @@ from torch import nn
 from uncollapse.distributions.still import frozen
 from uncollapse.learning import Objective, Procedure
 from uncollapse.training.settings import Training
-from uncollapse.training.update import OptimizerFactory, check_rates, default_optimizer, fused
+from uncollapse.training.update import OptimizerFactory, default_optimizer, made
 
 STARTS = ("last", "best")
 NAME = re.compile("[A-Za-z0-9_-]{0,60}")  # none: of the one stage that has no name
@@ -106,7 +106,7 @@ class Stage:
                 raise ValueError(
                     f"nothing learns in stage {self.name}: the procedure moves none of {self.trains}; give other parts"
                 )
-            check_rates(fused(self.optimizer(parameters)))
+            made(self.optimizer, parameters)
 
 
 def freezing(model: nn.Module, trains: Sequence[str] | None) -> AbstractContextManager[None]:
@@ -160,7 +160,7 @@ def listed(stages: Sequence[Stage]) -> list[Stage]:
         raise ValueError("expected stages that train one model, got several; build their objectives of the same model")
     if found[0].start != "last":
         raise ValueError(f"expected the first stage without a start, got {found[0].start}; there is no stage before it")
-    for stage in found:
+    for stage in found if len(found) > 1 or found[0].trains else ():
         stage.check()
     _fill_schedules(found)
     return found

@@ -48,11 +48,7 @@ class Update:
         rate: float = 1.0,
     ):
         self.parameters = list(parameters)
-        try:
-            self.optimizer = fused(optimizer(self.parameters))
-        except ValueError as error:
-            raise ValueError(optimizer_complaint(str(error))) from error
-        check_rates(self.optimizer)
+        self.optimizer = made(optimizer, self.parameters)
         self.accelerator, self.clip, self.ema = accelerator, training.clip, training.ema
         self.schedule: Schedule = training.schedule
         self.rates = [rate * float(group["lr"]) for group in self.optimizer.param_groups]
@@ -149,6 +145,20 @@ def _state_of(optimizer: Optimizer, p: Tensor) -> dict[str, Tensor]:
 
 LEAST = 1e-12
 """The smallest learning rate: a hundred thousand steps of Adam at it move a weight of 1 by less than float32 resolves."""
+
+
+def made(optimizer: OptimizerFactory, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """The optimiser of these parameters, in its fused form.
+
+    Raises:
+        ValueError: If it has none, or one of its numbers is out of range.
+    """
+    try:
+        found = fused(optimizer(parameters))
+    except ValueError as error:
+        raise ValueError(optimizer_complaint(str(error))) from error
+    check_rates(found)
+    return found
 
 
 def check_rates(optimizer: Optimizer) -> None:
