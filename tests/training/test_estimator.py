@@ -29,7 +29,7 @@ def test_latents_go_back_to_means_of_the_data(fitted: Estimator) -> None:
 
 def test_one_tenth_is_put_aside_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(estimator, "fit", lambda procedure, data, *rest: seen.append(data))
+    monkeypatch.setattr(estimator, "fit", lambda procedure, data, *rest, **more: seen.append(data))
     Estimator(options=SMALL).fit(BITS)
     assert (len(seen[0].train), len(seen[0].valid)) == (36, 4)
     rows = np.concatenate([seen[0].train.all().numpy(), seen[0].valid.all().numpy()])
