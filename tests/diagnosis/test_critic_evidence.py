@@ -12,11 +12,11 @@ from laws.parts import IMPLICIT_OBJECTIVES, implicit_model, small
 from uncollapse.data import from_arrays
 from uncollapse.diagnosis import critic_evidence
 from uncollapse.diagnosis.critic_evidence import slope
+from uncollapse.diagnosis.monitors import ModeMonitor
 from uncollapse.distributions import Generator, Normal
 from uncollapse.divergences import Critic, Game, Hinge, LeastSquares, NonSaturating, Saturating, Wasserstein
 from uncollapse.gan import GAN, ImplicitModel
 from uncollapse.networks import MLP
-from uncollapse.training.collapse_monitor import ModeMonitor
 
 double = torch.float64
 

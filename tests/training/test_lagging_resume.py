@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from tests.training.conftest import small_vae
 
 from uncollapse.data import Data
+from uncollapse.diagnosis.monitors import PosteriorMonitor
 from uncollapse.training import Fitted, Training, fit
-from uncollapse.training.collapse_monitor import PosteriorMonitor
 from uncollapse.vae import ELBO, Lagging
 
 

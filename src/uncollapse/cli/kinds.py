@@ -5,6 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 from uncollapse.data import Data
+from uncollapse.diagnosis import kind_of
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import (
     Annealing,
@@ -19,7 +20,6 @@ from uncollapse.evaluation import (
     located_evaluations,
     observed,
 )
-from uncollapse.vae import VAE
 
 SAMPLED = {"samples": 1000, "proposal": None, "widen": 1.2, "examples": None}
 DRAWN = {"draws": None, "features": "pixels"}
@@ -58,14 +58,14 @@ def settle(options: Namespace, model: LatentVariableModel) -> None:
 
 
 def _defaults(options: Namespace, model: LatentVariableModel) -> dict[str, Any]:
-    if isinstance(model, VAE):
+    if kind_of(model).measured_by == "likelihood":
         return DEFAULTS | {"examples": 100} if options.annealed else DEFAULTS
     return DEFAULTS | {"examples": 100, "samples": None}
 
 
 def _idle(options: Namespace, model: LatentVariableModel) -> dict[str, str]:
     """The options that are of no use, and why."""
-    vae, dense = isinstance(model, VAE), model.likelihood.density.weighs
+    vae, dense = kind_of(model).measured_by == "likelihood", model.likelihood.density.weighs
     if options.annealed:
         idle = dict.fromkeys(DRAWN, "with --annealed, which looks at no draws; leave one of them out")
         idle["samples"] = "with --annealed; write --chains K and --temperatures T"

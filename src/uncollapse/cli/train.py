@@ -6,13 +6,14 @@ import sys
 from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
 from uncollapse.cli.printable import marked, printable
 from uncollapse.cli.progress import Progress
 from uncollapse.cli.tables import seeds_table, show
+from uncollapse.diagnosis import kind_of
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.launch import launch
 from uncollapse.report import write_model_card, write_report
@@ -95,8 +96,8 @@ def _carried_out(recipe: Recipe, out: Path, options: Namespace, resume: bool) ->
 def _show(fitted: Fitted, out: Path, summary: dict[str, Any], options: Namespace) -> None:
     write_model_card(out, summary, read_config(out))
     show(console, summary)
-    if not options.no_report and isinstance(fitted.model, LatentVariableModel):
-        print(f"report: {printable(str(report(out, fitted.model)))}", file=sys.stderr)
+    if not options.no_report and kind_of(fitted.model).measured_by:
+        print(f"report: {printable(str(report(out, cast(LatentVariableModel, fitted.model))))}", file=sys.stderr)
     else:
         print(f"run: {printable(str(out))}", file=sys.stderr)
 

@@ -17,12 +17,12 @@ from uncollapse.cli.train import report as write_run
 from uncollapse.data import Data
 from uncollapse.data import names as data_names
 from uncollapse.diagnosis import diagnose as diagnosis
+from uncollapse.diagnosis import kind_of
+from uncollapse.diagnosis.reference_codes import training_rows
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation import evaluate as evaluation
 from uncollapse.evaluation import evaluate_samples, extractor_of, width
-from uncollapse.evaluation.evaluate import training_rows
 from uncollapse.evaluation.samples import DRAWN
-from uncollapse.gan import ImplicitModel
 from uncollapse.report import save_samples
 from uncollapse.report.page import read_metrics
 from uncollapse.sizes import check_room
@@ -34,7 +34,6 @@ from uncollapse.training.machine import place
 from uncollapse.training.named import named
 from uncollapse.training.recipe import Recipe
 from uncollapse.training.run import load_data, load_model, read_summary, read_words
-from uncollapse.vae import VAE
 
 console = Console()
 
@@ -46,7 +45,7 @@ def evaluate(options: Namespace) -> None:
     if options.annealed:
         _print(options, by_chains(options, model, data))
         return
-    if not isinstance(model, VAE):
+    if kind_of(model).measured_by != "likelihood":
         sampled = options.samples is not None
         _print(options, by_samples(options, model, data) if sampled else _by_draws(options, model, data))
         return
@@ -65,7 +64,7 @@ def diagnose(options: Namespace) -> None:
     model, data = _opened(options)
     noise.seed_step(0, 1)
     source = data.split(options.split)
-    if not isinstance(model, VAE):
+    if kind_of(model).measured_by != "likelihood":
         _print(options, _by_draws(options, model, data, quick=True))
         return
     x = source.batch(source.some(2000))
@@ -123,7 +122,7 @@ def encode(options: Namespace) -> None:
 
 def _code(options: Namespace, model: LatentVariableModel) -> int | None:
     """How many latents the encoder infers, the first ones (InfoGAN); None: all."""
-    if not isinstance(model, ImplicitModel) or model.posterior is None:
+    if kind_of(model).measured_by != "draws" or model.posterior is None:
         return None
     return getattr(load_game(options.run, model, options.imports), "code", None)
 
@@ -207,7 +206,7 @@ def _by_draws(options: Namespace, model: LatentVariableModel, data: Data, quick:
         extractor = extractor_of(options.features).to(model.like.device)
         sizes = (options.draws or DRAWN, extractor, options.seed, looks)
         found = evaluate_samples(model, data, options.split, *sizes, game=game, code=getattr(trained, "code", None))
-    return found if isinstance(model, VAE) else found | {"remedies": _cures(options, model, found)}
+    return found if kind_of(model).measured_by == "likelihood" else found | {"remedies": _cures(options, model, found)}
 
 
 def _model(options: Namespace) -> LatentVariableModel:

@@ -5,8 +5,9 @@ from uncollapse.diagnosis.mode_collapse import SampleDiagnosis, diagnose_samples
 from uncollapse.diagnosis.mode_coverage import KnownModes, ModeCoverage, mode_coverage
 from uncollapse.diagnosis.mode_remedies import mode_remedies
 from uncollapse.diagnosis.mode_verdict import ModeCollapseThresholds
+from uncollapse.diagnosis.model_kinds import ModelKind, diagnose, kind_of, register
 from uncollapse.diagnosis.no_code import no_code
-from uncollapse.diagnosis.posterior_collapse import Diagnosis, diagnose
+from uncollapse.diagnosis.posterior_collapse import Diagnosis, diagnose_posterior
 from uncollapse.diagnosis.posterior_remedies import posterior_remedies
 from uncollapse.diagnosis.posterior_verdict import Thresholds
 from uncollapse.diagnosis.prior_gap import prior_gap
@@ -21,6 +22,7 @@ __all__ = [
     "Measure",
     "ModeCollapseThresholds",
     "ModeCoverage",
+    "ModelKind",
     "Option",
     "Reference",
     "Remedy",
@@ -28,12 +30,15 @@ __all__ = [
     "Thresholds",
     "critic_evidence",
     "diagnose",
+    "diagnose_posterior",
     "diagnose_samples",
     "game_evidence",
+    "kind_of",
     "mode_coverage",
     "mode_remedies",
     "no_code",
     "posterior_remedies",
     "prior_gap",
+    "register",
     "sample_evidence",
 ]

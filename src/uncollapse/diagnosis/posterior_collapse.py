@@ -13,6 +13,7 @@ from uncollapse.diagnosis.posterior_remedies import posterior_remedies
 from uncollapse.diagnosis.posterior_verdict import Thresholds, judge, misses_codes
 from uncollapse.diagnosis.reference_codes import Reference
 from uncollapse.diagnosis.remedy import Remedy
+from uncollapse.distributions import LatentVariableModel
 from uncollapse.distributions.still import evaluating
 from uncollapse.vae import VAE
 
@@ -71,7 +72,7 @@ class Diagnosis(Evidence):
 
 
 @torch.no_grad()
-def diagnose(
+def diagnose_posterior(
     model: VAE,
     x: Tensor | Batch,
     train: Tensor | Reference | None = None,
@@ -121,13 +122,13 @@ def diagnose(
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
         >>> from uncollapse.networks import Bias
         >>> vae = VAE(Normal(3), Bernoulli(3, (4,), Bias), posteriors.Gaussian(3, (4,), Bias))
-        >>> diagnose(vae, torch.ones(50, 4)).verdict
+        >>> diagnose_posterior(vae, torch.ones(50, 4)).verdict
         'collapsed'
     """
     given = as_batch(x)
-    batch = given._replace(x=_admitted(model, given.x, "observations")).on(model.like.device)
+    batch = given._replace(x=admitted(model, given.x, "observations")).on(model.like.device)
     if train is not None and not isinstance(train, Reference):
-        train = _admitted(model, train, "training rows")
+        train = admitted(model, train, "training rows")
     with evaluating(model):
         seen = measure(model, batch, train, thresholds.active)
     verdict, reason = judge(seen, thresholds)
@@ -135,7 +136,7 @@ def diagnose(
     return Diagnosis(**vars(seen), verdict=verdict, reason=reason, remedies=cures)
 
 
-def _admitted(model: VAE, x: Any, name: str) -> Tensor:
+def admitted(model: LatentVariableModel, x: Any, name: str) -> Tensor:
     """Rows as the model takes them; what is wrong with them is no fault of the model."""
     x, shape = torch.as_tensor(x).to(model.like), model.likelihood.shape
     if len(x) < 2:

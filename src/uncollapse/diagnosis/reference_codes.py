@@ -7,11 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from uncollapse.data import Data
 from uncollapse.diagnosis.mixture_fits import Clusters, count_clusters, gaussian_clusters
 from uncollapse.diagnosis.no_code import LogProb, levels_of, location_and_scale, no_code, shortfall, word_counts
 from uncollapse.distributions import Likelihood, Recurrent
 from uncollapse.distributions.densities import LOG_2PI
 
+FEWEST = 50  # training rows that are of use
 ROWS = 1000  # that codes are fitted to
 WIDE = 512  # dimensions, or words, that they look at, drawn at random (of words the commonest): what they gain is a part then
 CLUSTERS = (2, 4, 8, 16, 32)
@@ -190,3 +192,12 @@ def _pca(axes: Tensor, variances: Tensor, k: int, m: int, least: float) -> Code:
         return float(0.5 * ((x @ axes).square().mean(0) / noise).clamp_min(1).log().sum())
 
     return Code(f"{k} principal component{'s' if k > 1 else ''}", log_prob, information)
+
+
+def training_rows(data: Data, like: Tensor) -> Tensor | None:
+    """Training observations [M, *shape] that the diagnosis compares with, on the device and in the type of `like`.
+
+    None where there are too few: then it compares with the observations that it looks at.
+    """
+    source = data.train.to(like.device, like.dtype)
+    return source.batch(source.some(ROWS)).x if len(source) >= FEWEST else None

@@ -1,25 +1,26 @@
-"""All that can be said in numbers of a trained VAE on held-out data."""
+"""All that can be said in numbers of a trained model on held-out data."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from uncollapse import noise
 from uncollapse.data import Data
-from uncollapse.diagnosis import diagnose
+from uncollapse.diagnosis import kind_of
+from uncollapse.diagnosis.reference_codes import training_rows
+from uncollapse.distributions import LatentVariableModel
 from uncollapse.evaluation.latents import evaluate_latents
 from uncollapse.evaluation.likelihood import log_likelihood
 from uncollapse.evaluation.proposals import Proposal
+from uncollapse.evaluation.samples import DRAWN, evaluate_samples
 from uncollapse.vae import VAE
 
 DIAGNOSED = 2000  # observations that the diagnosis looks at: a ceiling of 7.6 nats for the mutual information
-FEWEST = 50  # of these that are of use
-FITTED = 1000  # training rows to which what needs no model is fitted
 BESIDE = ("kl", "kl_standard_error", "n")  # numbers of the diagnosis that the held-out likelihood has of more observations
 
 
 def evaluate(
-    model: VAE,
+    model: LatentVariableModel,
     data: Data,
     split: str = "test",
     samples: int = 1000,
@@ -29,6 +30,9 @@ def evaluate(
     each: bool = False,
 ) -> dict[str, Any]:
     """Held-out log-likelihood with its standard error, ELBO, bits, diagnosis and latents, by the names of summary.json.
+
+    A model that is measured by its draws (`ImplicitModel`) gets `evaluate_samples` of as many draws as `examples`, by default
+    2,500, in its place.
 
     Bits are per dimension of discrete data, `bits_per_dim`; of sequences per token, `bits_per_token`, with their `perplexity`.
 
@@ -47,6 +51,9 @@ def evaluate(
         posterior (or that Gaussian) where the proposal is another. Reconstruction error, latent error and a linear probe are
         those of `evaluate_latents`, of `latents_n` observations.
 
+    Raises:
+        ValueError: If a model that is measured by its draws is given a proposal, or asked for `each`.
+
     Example:
         >>> from uncollapse.data import from_arrays
         >>> from uncollapse.distributions import Bernoulli, Normal, posteriors
@@ -56,7 +63,11 @@ def evaluate(
         >>> round(found["nll"], 4), found["verdict"]
         (2.7726, 'collapsed')
     """
-    like = model.like
+    if kind_of(model).measured_by != "likelihood":
+        if proposal is not None or each:
+            raise ValueError(f"a {type(model).__name__} is measured by its draws: leave proposal and each out")
+        return evaluate_samples(model, data, split, examples or DRAWN, seed=seed)
+    like, model = model.like, cast(VAE, model)
     source = data.split(split).to(like.device, like.dtype)
     index = source.some(examples)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -64,17 +75,8 @@ def evaluate(
         held_out = log_likelihood(model, source.batches(1000, index), samples, proposal, dequantized=data.dequantized)
         noise.seed_step(seed, 1)
         batch = source.batch(index[:DIAGNOSED])
-        diagnosis = diagnose(model, batch, training_rows(data, like)) if batch.n > 1 else None
+        diagnosis = kind_of(model).diagnose(model, batch, training_rows(data, like)) if batch.n > 1 else None
     words = {} if diagnosis is None else {k: v for k, v in diagnosis.as_dict().items() if k not in BESIDE}
     values = {"log_likelihoods": held_out.log_likelihoods.tolist()} if each else {}
     latents = evaluate_latents(model, data, split, examples, seed=seed)
     return {**words, **held_out.as_dict(), **latents, "split": split, "data": data.name, **values}
-
-
-def training_rows(data: Data, like: torch.Tensor) -> torch.Tensor | None:
-    """Training observations [M, *shape] that the diagnosis compares with, on the device and in the type of `like`.
-
-    None where there are too few: then it compares with the observations that it looks at.
-    """
-    source = data.train.to(like.device, like.dtype)
-    return source.batch(source.some(FITTED)).x if len(source) >= FEWEST else None

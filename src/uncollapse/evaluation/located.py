@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from uncollapse.diagnosis import kind_of
 from uncollapse.distributions import LatentVariableModel, Posterior
 from uncollapse.distributions.densities import CholeskyNormal
 from uncollapse.distributions.still import evaluating, frozen
@@ -188,7 +189,7 @@ def located_likelihood(
         >>> round(found.nll, 4), round(found.effective_sample_size)
         (2.7568, 100)
     """
-    if isinstance(model, VAE):
+    if kind_of(model).measured_by == "likelihood":
         raise ValueError(f"{type(model).__name__} has an encoder; write log_likelihood(model, x)")
     if model.condition is not None:
         raise ValueError("expected a model without a condition around whose modes to sample; use annealed chains, --annealed")

@@ -1,13 +1,14 @@
 """Between a start r and the posterior p(z|x): the densities on the way, and chains that go it in either direction."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from uncollapse.data import Batch, as_batch
+from uncollapse.diagnosis import kind_of
 from uncollapse.distributions import Density, LatentVariableModel, draw
 from uncollapse.distributions.densities import Squeezed
 from uncollapse.distributions.mcmc import LogDensity, Point, transition
@@ -32,8 +33,8 @@ class Path:
             self.batch = model.embed(self.batch)
             self.prior: Distribution = model.prior_for(self.batch)
             self.r = self.prior
-            if isinstance(model, VAE) and not isinstance(start, FromPrior):
-                self.r = start.at(model, model.encode_parameters(self.batch))
+            if kind_of(model).measured_by == "likelihood" and not isinstance(start, FromPrior):
+                self.r = start.at(cast(VAE, model), model.encode_parameters(self.batch))
 
     def draw(self, chains: int) -> Tensor:
         """z ~ r, [K, B, L]."""
@@ -139,7 +140,7 @@ def admit(model: LatentVariableModel, start: Proposal) -> None:
         raise ValueError(f"AIS needs log p(z), {name} gives {given}; write --prior Normal")
     if isinstance(start, FromPrior):
         return
-    if not isinstance(model, VAE):
+    if kind_of(model).measured_by != "likelihood":
         raise ValueError(f"{start} is made of a posterior, {type(model).__name__} has none; write FromPrior()")
     if isinstance(start, (FromPosterior, Widened)) and model.posterior.density is not Density.EXACT:
         name, given = type(model.posterior).__name__, model.posterior.density.value

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from uncollapse import noise
 from uncollapse.data import Batch, Data
-from uncollapse.diagnosis import CriticEvidence, Measure, SampleDiagnosis, diagnose_samples, game_evidence
+from uncollapse.diagnosis import CriticEvidence, Measure, SampleDiagnosis, diagnose_samples, game_evidence, kind_of
 from uncollapse.diagnosis.condition_use import IGNORED, condition_effect
 from uncollapse.diagnosis.game_course import with_course
 from uncollapse.diagnosis.mode_verdict import LEAST
@@ -18,7 +18,7 @@ from uncollapse.evaluation.compared import compared, featured
 from uncollapse.evaluation.features import Extractor, Pixels
 from uncollapse.evaluation.frechet import fid
 from uncollapse.evaluation.latents import evaluate_latents
-from uncollapse.gan import GAN, ImplicitModel
+from uncollapse.gan import GAN
 
 DRAWN = 2500  # draws and observations, of PacGAN's protocol
 HEARD = 2000  # observations, and as many draws, that the critic is asked about
@@ -80,7 +80,7 @@ def evaluate_samples(
         if whole:
             noise.seed_step(seed, 1)
             found |= compared(real, fake, extractor or Pixels(), seed)
-    if whole and isinstance(model, ImplicitModel):  # of a VAE, `evaluate` measures them
+    if whole and kind_of(model).measured_by != "likelihood":  # of a VAE, `evaluate` measures them
         found |= evaluate_latents(model, data, split, code=code or getattr(game, "code", None), seed=seed)
     return found | {"split": split, "data": data.name}
 

@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from uncollapse.data import Batch, as_batch
+from uncollapse.diagnosis import kind_of
 from uncollapse.diagnosis.posterior_verdict import Thresholds
 from uncollapse.distributions import LatentVariableModel
 from uncollapse.report import curves, figures, game, texts
 from uncollapse.report.images import kind
 from uncollapse.report.style import NotDrawn
 from uncollapse.report.traversals import traversals
-from uncollapse.vae import VAE
 
 THRESHOLDS = Thresholds()
 
@@ -199,6 +199,6 @@ INFERENCE = {"Training": GAME, "Samples and reconstructions": OBSERVATIONS, "The
 
 def sections(model: LatentVariableModel | None) -> dict[str, list[Item]]:
     """Headings of the page and the figures under each: those of a VAE, of a game, or of a game with an encoder."""
-    if model is None or isinstance(model, VAE):
+    if model is None or kind_of(model).measured_by == "likelihood":
         return VAE_SECTIONS
     return GAME_SECTIONS if model.posterior is None else INFERENCE

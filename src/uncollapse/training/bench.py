@@ -16,7 +16,7 @@ import torch
 from uncollapse.allowlist import NotAllowedError
 from uncollapse.data import Data
 from uncollapse.data.files import array
-from uncollapse.distributions import LatentVariableModel
+from uncollapse.diagnosis import kind_of
 from uncollapse.evaluation import Extractor, evaluate, evaluate_samples, extractor_of, fid_of_draws, with_modes
 from uncollapse.evaluation.extractors import EXTRACTORS
 from uncollapse.evaluation.numbers import checked_summary
@@ -358,10 +358,11 @@ def _extractor(asked: Asked, recipe: Recipe) -> Extractor:
 def _evaluated(model: Any, asked: Asked, data: Data, extractor: Extractor) -> Found:
     """What is measured of a row's model on the test split: likelihoods of a VAE, draws of an implicit model."""
     extractor = extractor.to(model.like.device)
-    if isinstance(model, VAE):
+    measured_by = kind_of(model).measured_by
+    if measured_by == "likelihood":
         found = evaluate(model, data, "test", asked.samples, examples=asked.examples, each=True)
         return found | (fid_of_draws(model, data, asked.draws, extractor) if asked.draws else {})
-    if isinstance(model, LatentVariableModel):
+    if measured_by == "draws":
         return evaluate_samples(model, data, draws=asked.examples or asked.draws or DRAWN, extractor=extractor)
     raise ValueError(f"a bench compares models with latent variables, {asked.recipe} trains a {type(model).__name__}")
 

@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -12,11 +12,11 @@ import uncollapse
 from uncollapse import noise
 from uncollapse.data import Data, load
 from uncollapse.data.text import in_vocabulary
-from uncollapse.distributions import LatentVariableModel
+from uncollapse.diagnosis import kind_of
+from uncollapse.diagnosis.model_kinds import KINDS
 from uncollapse.distributions.saved import described
 from uncollapse.evaluation import evaluate, evaluate_samples, width, with_modes
 from uncollapse.evaluation.numbers import checked_summary
-from uncollapse.gan import ImplicitModel
 from uncollapse.launch import launch
 from uncollapse.own_modules import Named
 from uncollapse.parts import build
@@ -34,9 +34,6 @@ from uncollapse.training.recipe import Recipe
 from uncollapse.vae import VAE
 
 GLANCE = 10**9  # numbers that the decoder may give for the summary after training; `evaluate` takes as many as it is told
-
-KINDS: dict[str, Any] = {"VAE": VAE, "ImplicitModel": ImplicitModel}
-"""The models that a run folder may hold, by the name in model.json."""
 
 FREE = {"training.steps", "training.patience", "training.log_every", "training.validate_every", "training.validate_on"}
 """Options that a resumed run may change, beside those of the machine."""
@@ -79,8 +76,8 @@ def _train(recipe: Recipe, out: Path, resume: bool, observers: Iterable[Observer
     if fitted.signal is not None or not launch().first:
         return fitted, {}
     summary = summarise(fitted, data, recipe, out)
-    if isinstance(fitted.model, VAE):
-        _fit_aggregate(fitted.model, data, out / "checkpoints" / "best")
+    if kind_of(fitted.model).measured_by == "likelihood":
+        _fit_aggregate(cast(VAE, fitted.model), data, out / "checkpoints" / "best")
     put(out, {SUMMARY: json.dumps(plain(summary), indent=2)})
     return fitted, summary
 
@@ -123,16 +120,17 @@ def _fit_aggregate(model: VAE, data: Data, best: Path) -> None:
 
 def summarise(fitted: Fitted, data: Data, recipe: Recipe, out: Path) -> dict[str, Any]:
     """The numbers of summary.json: the diagnosis and a first look at the held-out likelihood, on the validation split."""
-    model = fitted.model
+    model: Any = fitted.model
     again = str(out / "config.yaml")
     seen: dict[str, Any] = {}
-    if isinstance(model, VAE):
+    measured_by = kind_of(model).measured_by
+    if measured_by == "likelihood":
         samples, examples = glance(model)
         seen = evaluate(model, data, "valid", samples, examples=examples)
         if seen.get("remedies"):
             seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.last.training, recipe.last_stage)
-    elif isinstance(model, LatentVariableModel):
-        looks = [line for line in fitted.lines if line["kind"] == "valid"]
+    elif measured_by == "draws":
+        looks = [line for line in fitted.lines if line["kind"] == "valid" and line.get("stage") == recipe.last_stage]
         seen = evaluate_samples(model, data, "valid", looks=looks, quick=True, game=load_game(out, model, recipe.own))
         seen["remedies"] = remedies(recipe.procedure(model), again, seen, recipe.last.training, recipe.last_stage)
     return {
@@ -213,10 +211,11 @@ def from_folder(directory: Path, parts: Iterable[Named] = ()) -> Any:
     Raises:
         ValueError: If it is of a kind that this version does not know.
     """
-    kind = described(directory)["model"]
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"{directory}/model.json holds a {kind!r:.80}, this version knows {', '.join(KINDS)}; train it again")
-    return KINDS[kind].from_pretrained(directory, parts)
+    kind, known = described(directory)["model"], {model.__name__: model for model in KINDS}
+    if not isinstance(kind, str) or kind not in known:
+        raise ValueError(f"{directory}/model.json holds a {kind!r:.80}, this version knows {', '.join(known)}; train it again")
+    saved: Any = known[kind]
+    return saved.from_pretrained(directory, parts)
 
 
 def read_config(run: Path, resuming: bool = False) -> dict[str, Any]:
