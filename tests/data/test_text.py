@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from uncollapse.data import from_sentences, load, sentences
+from uncollapse.data import Space, from_sentences, load, sentences
+from uncollapse.data.rows import read_rows
 from uncollapse.data.sequences import Oracle
+from uncollapse.distributions import Bernoulli, Normal, Recurrent, posteriors
+from uncollapse.networks import MLP, Bias
+from uncollapse.training.fit import admit
+from uncollapse.vae import VAE
 
 
 def test_vocabulary_is_that_of_the_train_split() -> None:
@@ -102,15 +107,62 @@ def test_synthetic_sequences_know_their_latent() -> None:
 
 
 def test_a_vocabulary_of_the_most_frequent_words(tmp_path: Path) -> None:
-    """The rest becomes unknown, levels and scale follow; more words than there are, and other data, are refused."""
+    """The rest becomes unknown, levels follow; more words than there are, and other data, are refused."""
     path = tmp_path / "own.txt"
     path.write_text("a b\na b\na c\n" * 20)
     whole, data = load(str(path)), load(str(path), words=2)
     assert (whole.levels, data.levels, data.words) == (5, 4, ("<end>", "<unknown>", "a", "b"))
     assert set(sentences(data.train.all(), data.words)) == {"a b", "a <unknown>"}
-    assert data.train.all().max() <= 1
+    assert data.train.all().max() == 3 and data.train.all().dtype == torch.int64
     for words in (0, 4):
         with pytest.raises(ValueError, match=f"expected 1 to 3 words, as many as own has, came {words}"):
             load(str(path), words=words)
     with pytest.raises(ValueError, match="expected sentences where a number of words is stated, came digits"):
         load("digits", words=5)
+
+
+def test_own_arrays_are_tokens_where_that_is_said(tmp_path: Path) -> None:
+    """Whole numbers of any type become int64 in every split and in the file's order, on any device and in any precision; the
+    same file is numbers where it is not said. Fractions, numbers beyond the vocabulary and noise are refused by name."""
+    k = np.random.default_rng(0).integers(0, 7, (40, 5))
+    for kind in (np.int64, np.uint8, np.int16):
+        np.save(tmp_path / "own.npy", k.astype(kind))
+        data = load(str(tmp_path / "own.npy"), tokens=7).to("cpu", torch.float16)
+        assert (data.space, data.levels) == (Space(torch.Size((5,)), "tokens", 7), 7)
+        for split in ("train", "valid", "test", "all"):
+            assert data.split(split).batch(torch.arange(2)).x.dtype == torch.int64
+        assert torch.equal(data.split("all").all(), torch.from_numpy(k))
+        assert load(str(tmp_path / "own.npy")).train.all().is_floating_point()
+    with pytest.raises(
+        ValueError, match=r"expected tokens from 0 to 5 in own \((train|valid|test)\), got \d to 6; use --data.tokens"
+    ):
+        load(str(tmp_path / "own.npy"), tokens=6)
+    with pytest.raises(
+        ValueError, match=r"expected numbers to dequantize, got the tokens of own; leave --data\.dequantize out"
+    ):
+        load(str(tmp_path / "own.npy"), tokens=7, dequantize=True)
+    with pytest.raises(ValueError, match="expected numbers to binarize, got the tokens of sequences; leave"):
+        load("sequences", binarize="static")
+    np.save(tmp_path / "own.npy", k / 7)
+    with pytest.raises(ValueError, match=r"expected whole numbers for tokens in own \(train\), got float64; use array.astype"):
+        load(str(tmp_path / "own.npy"), tokens=7)
+    with pytest.raises(ValueError, match="expected an array of whole numbers to take for tokens, got the tokens of sequences"):
+        load("sequences", tokens=201)
+
+
+def test_tokens_and_numbers_do_not_take_each_others_place() -> None:
+    """A likelihood of one refuses data of the other by name, and so do a network of numbers and a distance between draws."""
+    data, digits = load("sequences"), load("digits")
+    with pytest.raises(ValueError, match="Bernoulli expects numbers, got sequences with tokens; write --likelihood Recurrent"):
+        admit(VAE(Normal(2), Bernoulli(2, data.shape, Bias), posteriors.Gaussian(2, data.shape, Bias)), data)
+    model = VAE(Normal(2), Recurrent(2, digits.shape, 17), posteriors.Gaussian(2, digits.shape, Bias))
+    with pytest.raises(
+        ValueError, match=r"Recurrent expects tokens, got digits with numbers; write --data\.tokens N for a file"
+    ):
+        admit(model, digits)
+    with pytest.raises(ValueError, match="MLP reads real numbers, got int64 tokens; use RecurrentEncoder"):
+        MLP(data.shape, data.shape)(data.train.batch(torch.arange(3)).x)
+    with pytest.raises(ValueError, match="expected images or numbers, got the sequences sequences; embed them first"):
+        read_rows("sequences")
+    with pytest.raises(ValueError, match=r"expected int64 tokens, got torch\.float32; use the numbers of the words"):
+        sentences(torch.zeros(1, 2), ["<end>", "a"])

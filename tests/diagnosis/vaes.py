@@ -426,7 +426,7 @@ def language_model(beta: float) -> tuple[VAE, Tensor]:
         k = torch.randint(24, (4000,))
         kind = torch.stack((1 + k % 6, 7 + k // 6 % 4), 1)
         ends = torch.zeros(4000, 1, dtype=torch.long)
-        x = torch.cat((kind, torch.randint(1, 12, (4000, 2)), ends), 1).to(torch.get_default_dtype()) / 11
+        x = torch.cat((kind, torch.randint(1, 12, (4000, 2)), ends), 1)
         encoder = partial(RecurrentEncoder, levels=12, hidden=24, embedding=8)
         likelihood = Recurrent(4, Size((5,)), levels=12, hidden=24, embedding=8, skip=True)
         model = VAE(Normal(4), likelihood, posteriors.Gaussian(4, Size((5,)), encoder))

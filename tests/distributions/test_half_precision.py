@@ -108,7 +108,8 @@ def test_ascending_posteriors(name: str) -> None:
 def test_likelihoods(name: str) -> None:
     """log p(x|z)."""
     p, z = LIKELIHOODS[name](LATENTS, SHAPE).eval(), torch.linspace(-1, 1, 5 * LATENTS).reshape(5, LATENTS)
-    assert_exact(lambda: (p(z).log_prob(torch.zeros(5, 3)),))
+    x = torch.zeros(5, 3, dtype=torch.long if p.space.kind == "tokens" else None)
+    assert_exact(lambda: (p(z).log_prob(x),))
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

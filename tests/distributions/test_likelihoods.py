@@ -138,6 +138,11 @@ def test_own_data_are_accepted_and_others_refused(name: str) -> None:
     family.check(x)
     with pytest.raises(ValueError, match=r"shape \(3,\), came \(2,\); (take data of|write --data.length 2 for)"):
         family.check(x[:, :2])
+    if family.space.kind == "tokens":
+        for wrong in (x + family.levels, x - family.levels):
+            with pytest.raises(ValueError, match=r"Recurrent expects tokens from 0 to 2, got (?s:.*)use --likelihood.levels"):
+                family.check(wrong)
+        return
     with pytest.raises(ValueError, match="1 that are NaN or infinite"):
         family.check(torch.where(torch.arange(18).reshape(6, 3) == 4, torch.nan, x))
     if family.levels is None:
@@ -179,7 +184,7 @@ def test_a_reconstruction_is_the_mean_of_the_masses() -> None:
 
 def test_tokens_that_count() -> None:
     """Up to the end, which counts, or the whole length where there is none; all of them where token 0 ends nothing."""
-    x = torch.tensor([[0.5, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.5]])
+    x = torch.tensor([[1, 2, 0, 0], [0, 0, 0, 0], [2, 2, 2, 1]])
     sizes = {"levels": 3, "hidden": 2, "embedding": 2}
     assert Recurrent(1, Size((4,)), **sizes).tokens(x).tolist() == [3, 1, 4]
     assert Recurrent(1, Size((4,)), ends=False, **sizes).tokens(x).tolist() == [4, 4, 4]

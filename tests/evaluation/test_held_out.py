@@ -9,6 +9,7 @@ from torch.distributions import MultivariateNormal
 
 from laws.parts import affine
 from uncollapse.data import from_arrays
+from uncollapse.data.tokens import as_tokens
 from uncollapse.distributions import Bernoulli, Generator, LatentVariableModel, Normal, Recurrent, likelihoods, posteriors
 from uncollapse.evaluation import (
     Annealing,
@@ -161,11 +162,12 @@ def test_what_cannot_be_is_refused_before_anything_runs() -> None:
 def test_chains_give_sequences_bits_of_their_tokens() -> None:
     """By AIS as by importance samples: over the tokens up to each end, in the console's words and the report's."""
     torch.manual_seed(0)
-    tokens = torch.zeros(60, 5)
+    tokens = torch.zeros(60, 5, dtype=torch.long)
     tokens[:, 0], tokens[::2, 1] = 2, 1  # two and three tokens, the end among them
     model = LatentVariableModel(Normal(1), Recurrent(1, (5,), levels=4, hidden=3, embedding=2))
-    found = evaluate_annealed(model, from_arrays(tokens / 3), examples=4, chains=2, annealing=FEW)
-    test = from_arrays(tokens / 3).test
+    data = as_tokens(from_arrays(tokens), 4)
+    found = evaluate_annealed(model, data, examples=4, chains=2, annealing=FEW)
+    test = data.test
     counted = model.likelihood.tokens(test.batch(test.some(4)).x).double().mean()
     assert found["bits_per_dim"] is None
     assert found["bits_per_token"] == pytest.approx(-found["ais"] / (float(counted) * math.log(2)))

@@ -194,8 +194,13 @@ def test_codes_that_are_not_finite_have_no_probe() -> None:
 
 
 def tokens(rows: list[list[int]], levels: int) -> Data:
-    x = Source(torch.tensor(rows) / (levels - 1))
+    x = Source(torch.tensor(rows), tokens=True)
     return Data("tokens", x, x, x, levels)
+
+
+def grid(rows: list[list[int]], levels: int) -> Data:
+    x = Source(torch.tensor(rows) / (levels - 1))
+    return Data("grid", x, x, x, levels)
 
 
 def test_the_error_rate_is_of_real_tokens() -> None:
@@ -221,7 +226,7 @@ def test_the_error_rate_of_levels_is_that_of_the_likeliest() -> None:
     with torch.no_grad():
         likelihood.network.value.copy_(torch.tensor([0.4, 0.1, 0.5]).log()[:, None].expand(3, 2))
     model = LatentVariableModel(Normal(2), likelihood, posteriors.Gaussian(2, (2,), Bias))
-    found = evaluate_latents(model, tokens([[2, 2]] * 120 + [[0, 1]] * 80, 3))
+    found = evaluate_latents(model, grid([[2, 2]] * 120 + [[0, 1]] * 80, 3))
     assert found["token_error_rate"] == pytest.approx(160 / 400)
     assert found["token_error_rate_of_mode"] == pytest.approx(160 / 400)
 

@@ -265,7 +265,7 @@ def test_a_bernoulli_without_gradient_has_the_same_density(width: int, dtype: to
 def test_bits_of_sequences_are_of_their_tokens(ends: bool) -> None:
     """Over the tokens up to each end, which counts: Σ nll / Σ T, as bits and as perplexity, and no bits per dimension; where
     token 0 ends nothing, over the whole length."""
-    x = torch.tensor([[0.25, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    x = torch.tensor([[1, 2, 0, 0], [0, 0, 0, 0], [4, 4, 4, 4]])
     p = Recurrent(1, Size((4,)), levels=5, hidden=3, embedding=2, ends=ends)
     found = log_likelihood(VAE(Normal(1), p, posteriors.Gaussian(1, Size((4,)), Bias)), x, k=5)
     nats = -float(found.log_likelihoods.sum()) / (3 + 1 + 4 if ends else 12)
@@ -278,9 +278,9 @@ def test_padding_changes_no_number_of_a_sequence() -> None:
     """200 sentences of the same model, padded to 8 and to 64, by proposals from the prior with the same draws: the same nll,
     bits and perplexity, to float32's rounding. At the start they are hard to guess as among all 50 tokens, to a tenth."""
     generator = torch.Generator().manual_seed(0)
-    tokens, lengths = torch.zeros(200, 64), torch.randint(2, 7, (200,), generator=generator)
+    tokens, lengths = torch.zeros(200, 64, dtype=torch.long), torch.randint(2, 7, (200,), generator=generator)
     for row, length in zip(tokens, lengths.tolist(), strict=True):
-        row[:length] = torch.randint(1, 50, (length,), generator=generator).float()
+        row[:length] = torch.randint(1, 50, (length,), generator=generator)
     weights, found = None, []
     for length in (8, 64):
         p = Recurrent(1, Size((length,)), levels=50, hidden=8, embedding=4)
@@ -288,7 +288,7 @@ def test_padding_changes_no_number_of_a_sequence() -> None:
         p.load_state_dict(weights)
         model = VAE(Normal(1), p, posteriors.Gaussian(1, Size((length,)), Bias))
         torch.manual_seed(1)
-        found.append(log_likelihood(model, tokens[:, :length] / 49, k=4, proposal=FromPrior(), budget=2**30))
+        found.append(log_likelihood(model, tokens[:, :length], k=4, proposal=FromPrior(), budget=2**30))
     for name in ("nll", "bits_per_token", "perplexity"):
         assert getattr(found[1], name) == pytest.approx(getattr(found[0], name), rel=1e-4)
     assert found[0].perplexity == pytest.approx(50, rel=0.1)

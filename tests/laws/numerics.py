@@ -71,9 +71,9 @@ def support_grid(part: Any, features: int) -> tuple[Tensor, Tensor]:
     return midpoints(-14.0, 14.0, n, features) if low is None else midpoints(low, high, n, features, closed=True)
 
 
-def every_event(levels: int, shape: Size) -> Tensor:
-    """All events of data on the grid k / (levels - 1): [levels^D, *shape]."""
-    grid = torch.arange(levels) / (levels - 1)
+def every_event(levels: int, shape: Size, tokens: bool = False) -> Tensor:
+    """All events of data on the grid k / (levels - 1), or of int64 tokens: [levels^D, *shape]."""
+    grid = torch.arange(levels) if tokens else torch.arange(levels) / (levels - 1)
     return torch.stack([torch.stack(event) for event in product(grid, repeat=shape.numel())]).reshape(-1, *shape)
 
 

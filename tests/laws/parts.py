@@ -365,9 +365,13 @@ def prior(name: str, features: int = LATENT) -> Prior:
 
 
 def vae(prior: str = "Normal", likelihood: str = "Bernoulli", posterior: str = "Gaussian") -> VAE:
-    """The model of three rows, of data of shape (3,)."""
+    """The model of three rows, of data of shape (3,); of tokens with an encoder that reads them."""
     shape = Size((3,))
-    return VAE(PRIORS[prior](LATENT), LIKELIHOODS[likelihood](LATENT, shape), POSTERIORS[posterior](LATENT, shape))
+    p = LIKELIHOODS[likelihood](LATENT, shape)
+    if p.space.kind == "tokens":
+        encoder = partial(RecurrentEncoder, levels=p.levels, hidden=4, embedding=3)
+        return VAE(PRIORS[prior](LATENT), p, posteriors.Gaussian(LATENT, shape, encoder))
+    return VAE(PRIORS[prior](LATENT), p, POSTERIORS[posterior](LATENT, shape))
 
 
 def implicit_model(name: str) -> ImplicitModel:

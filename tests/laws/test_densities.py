@@ -32,7 +32,7 @@ def likelihood(name: str) -> tuple[Likelihood, Tensor, Tensor]:
     p = LIKELIHOODS[name](2, shape).eval()
     if p.levels is None:
         return p, *midpoints(-9.0, 9.0, 300, 2)
-    x = every_event(p.levels, shape)
+    x = every_event(p.levels, shape, p.space.kind == "tokens")
     return p, x, torch.ones(len(x))
 
 

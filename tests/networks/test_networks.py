@@ -14,12 +14,18 @@ def make(name: str) -> Network:
     return factory(input, output).eval()
 
 
+def inputs(network: Network, *leading: int) -> torch.Tensor:
+    """Random numbers [*leading, *input], or tokens for a network that reads them."""
+    shape = (*leading, *network.input)
+    return torch.randn(shape) if network.smooth else torch.randint(network.levels, shape)
+
+
 @pytest.mark.parametrize("leading", [(), (4,), (3, 4), (2, 3, 4)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_leading_dimensions_are_kept(name: str, leading: tuple[int, ...]) -> None:
     """[..., *input] to [..., *output], each row by itself: the same as one at a time."""
     network = make(name)
-    x = torch.randn(*leading, *network.input)
+    x = inputs(network, *leading)
     y = network(x)
     assert y.shape == (*leading, *network.output)
     one_by_one = torch.stack([network(row) for row in x.reshape(-1, *network.input)])
@@ -33,7 +39,7 @@ def test_every_weight_gets_a_gradient(name: str) -> None:
     with torch.no_grad():
         for p in network.parameters():
             p.add_(0.1 * torch.randn_like(p))
-    (network(torch.randn(16, *network.input)) + 1).square().sum().backward()
+    (network(inputs(network, 16)) + 1).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 

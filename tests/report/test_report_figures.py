@@ -1,5 +1,7 @@
 """The figures: what they show is what was measured."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from report.runs import metrics, vae
 from uncollapse.distributions import Mixture, Normal, Recurrent, Uniform, posteriors
 from uncollapse.distributions.likelihoods import Bernoulli, Gaussian
 from uncollapse.evaluation.numbers import measures, number
-from uncollapse.networks import MLP
+from uncollapse.networks import MLP, RecurrentEncoder
 from uncollapse.report import curves, figures, game
 from uncollapse.report.style import NotDrawn, svg
 from uncollapse.report.traversals import move, traversals
@@ -163,9 +165,9 @@ def test_traversals_go_as_far_as_the_prior():
 
 def test_a_likelihood_without_a_mean_has_no_lines():
     shape = Size((5,))
-    model = VAE(Normal(2), Recurrent(2, shape, levels=3), posteriors.Gaussian(2, shape, MLP))
+    model = VAE(Normal(2), Recurrent(2, shape, levels=3), posteriors.Gaussian(2, shape, partial(RecurrentEncoder, levels=3)))
     with pytest.raises(NotDrawn, match="no mean"):
-        traversals(model, torch.randint(3, (9, 5)) / 2)
+        traversals(model, torch.randint(3, (9, 5)))
 
 
 def test_points_are_samples_of_the_model_with_its_noise():

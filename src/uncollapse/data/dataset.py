@@ -25,7 +25,7 @@ class Data:
         valid: Observations to choose by.
         test: Observations to report on.
         levels: Of discrete data, how many values there are on the grid k / (levels - 1) in [0, 1]: 2 for binary data, 256 for
-            8-bit images; None for real numbers.
+            8-bit images; of tokens, how many there are; None for real numbers.
         dequantized: How many levels the data had before uniform noise was added, so that bits per dimension can be stated;
             `levels` is None then.
         own: The splits that the data came with; the others were drawn from the train split, or are empty where that has too
@@ -63,8 +63,8 @@ class Data:
     @property
     def space(self) -> Space:
         """The space of the observations."""
-        if self.words is not None:
-            return Space(self.shape, "tokens", len(self.words))
+        if self.train.tokens:
+            return Space(self.shape, "tokens", self.levels)
         return Space(self.shape) if self.levels is None else Space(self.shape, "grid", self.levels)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Data":

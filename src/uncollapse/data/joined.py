@@ -23,11 +23,13 @@ class Joined:
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         places = self.order[rows]
-        found = np.empty((len(rows), *self.shape[1:]))
+        kind = np.int64 if self.sources[0].tokens else np.float64
+        found = np.empty((len(rows), *self.shape[1:]), kind)
         for source, end in zip(self.sources, accumulate(map(len, self.sources)), strict=True):
             mine = (places < end) & (places >= end - len(source))
             if mine.any():
-                found[mine] = source.batch(torch.from_numpy(places[mine] - end + len(source))).x.double().cpu().numpy()
+                x = source.batch(torch.from_numpy(places[mine] - end + len(source))).x
+                found[mine] = (x if source.tokens else x.double()).cpu().numpy()
         return found
 
 
@@ -45,7 +47,7 @@ def joined(sources: Sequence[Source], order: np.ndarray | None = None) -> Source
     """
     order = np.arange(sum(map(len, sources))) if order is None else order
     labels, condition, mask = (_in_order(sources, order, name) for name in ("labels", "condition", "mask"))
-    source = Source(Joined(sources, order), labels, condition=condition, mask=mask)
+    source = Source(Joined(sources, order), labels, condition=condition, mask=mask, tokens=sources[0].tokens)
     source.device, source.dtype = sources[0].device, sources[0].dtype
     return source
 

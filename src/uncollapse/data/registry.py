@@ -9,6 +9,7 @@ from uncollapse.data import files, folders, images, sequences, stacked, stochast
 from uncollapse.data.condition import conditioned_on_labels
 from uncollapse.data.dataset import Data
 from uncollapse.data.file_checks import user_path
+from uncollapse.data.tokens import as_tokens
 
 NAMED: dict[str, tuple[Callable[[int], Data], str]] = {
     "digits": (images.digits, "1,797 handwritten digits, 8 x 8 in 17 levels; ships with scikit-learn"),
@@ -56,6 +57,7 @@ def load(
     length: int | None = None,
     words: int | None = None,
     condition: Literal["labels"] | None = None,
+    tokens: int | None = None,
 ) -> Data:
     """Load a data set.
 
@@ -69,6 +71,7 @@ def load(
         length: Of sentences, how many words there is room for; a longer one is refused. None: as many as the longest has.
         words: Of sentences, how many words the vocabulary holds, the most frequent ones; any other is unknown. None: all.
         condition: What a model is conditioned on: "labels", those of the observations; None: nothing.
+        tokens: Of a .npy or .npz file of whole numbers [N, T], how many tokens 0 ... n - 1 they are; None: they are numbers.
 
     Raises:
         FileNotFoundError: If a file is missing, or cannot be downloaded.
@@ -83,6 +86,8 @@ def load(
     if binarize != "none" and dequantize:
         raise ValueError("expected binarize or dequantize, came both: choose bits or real numbers")
     data = NAMED[name][0](seed) if name in NAMED else _own(name, seed)
+    if tokens is not None:
+        data = as_tokens(data, tokens)
     if length is not None:
         data = text.of_length(data, length)
     if words is not None:

@@ -152,6 +152,7 @@ def read_rows(name: str | Path, finite: bool = True) -> Rows:
 
 def _named(name: str, split: str) -> Rows:
     data = load(name)
-    if data.words is not None:
-        raise ValueError(f"expected images or numbers, got the sentences {name}; embed them first, a vector each")
+    if data.space.kind == "tokens":
+        what = "sequences" if data.words is None else "sentences"
+        raise ValueError(f"expected images or numbers, got the {what} {name}; embed them first, a vector each")
     return Rows(as_batch(data.split(split).all()).x.numpy(), f"{name}:{split}")

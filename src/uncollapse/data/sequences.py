@@ -88,5 +88,5 @@ def sequences(seed: int = 0) -> Data:
     for i, split in enumerate(SPLITS):
         k, z = oracle.sample(np.random.default_rng([seed, i]), SIZES[split])
         quadrant = torch.from_numpy((z > 0) @ np.array([1, 2]))
-        sources[split] = Source(torch.from_numpy(k.astype(np.int32)), quadrant, 1 / oracle.words)
+        sources[split] = Source(torch.from_numpy(k.astype(np.int32)), quadrant, tokens=True)
     return Data("sequences", **sources, levels=oracle.words + 1)

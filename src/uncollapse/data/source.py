@@ -20,7 +20,7 @@ _SLICE = 2**22  # numbers that are looked at together where a whole split is pas
 class Source:
     """One split: values in memory, on any device, or in a memory map, of which only what a batch needs is read.
 
-    An observation is x = values * scale, then `draw` if given, and 0 where it is missing.
+    An observation is x = values * scale, then `draw` if given, and 0 where it is missing. Tokens are int64 as they are.
 
     Args:
         values: [N, *shape], of any type: a tensor, a memory map, or anything with a shape that is read by index.
@@ -29,9 +29,10 @@ class Source:
         draw: Dynamic binarisation or dequantisation, at each reading anew.
         condition: What a model of them is conditioned on, [N] labels or [N, *shape]; None: nothing.
         mask: True where a value was observed, [N, *shape]; None: all were.
+        tokens: Whether the values are numbers of tokens, of a whole type: then they are never scaled or made floating.
 
     Raises:
-        ValueError: If there is not one label, condition or mask for each observation.
+        ValueError: If there is not one label, condition or mask for each observation, or tokens have a scale or a draw.
 
     Example:
         >>> source = Source(torch.arange(12, dtype=torch.uint8).reshape(6, 2), scale=0.5)
@@ -48,11 +49,14 @@ class Source:
         draw: Draw | None = None,
         condition: Tensor | None = None,
         mask: Tensor | None = None,
+        tokens: bool = False,
     ):
         for name, beside in (("label", labels), ("condition", condition), ("mask", mask)):
             if beside is not None and len(beside) != values.shape[0]:
                 raise ValueError(f"expected one {name} for each of {values.shape[0]} observations, came {len(beside)} {name}s")
-        self.values, self.labels, self.scale, self.draw = values, labels, scale, draw
+        if tokens and not (scale == 1.0 and draw is None):
+            raise ValueError(f"expected tokens as they are, got a scale of {scale} or a draw beside them; leave both out")
+        self.values, self.labels, self.scale, self.draw, self.tokens = values, labels, scale, draw, tokens
         self.condition, self.mask = condition, mask
         self.shape = Size(values.shape[1:])
         self.device = values.device if isinstance(values, Tensor) else torch.device("cpu")
@@ -71,14 +75,14 @@ class Source:
         return isinstance(self.values, Tensor)
 
     def batch(self, index: Tensor) -> Batch:
-        """The observations of these numbers [B], int64, and what is known beside them: x [B, *shape] is floating, on the
-        split's device."""
+        """The observations of these numbers [B], int64, and what is known beside them: x [B, *shape] is floating, or int64 of
+        tokens, on the split's device."""
         x = self._scaled(self._read(index))
         x = x if self.draw is None else self.draw(x)
         if self.condition is None and self.mask is None:
             return Batch(x)
         condition, mask = (None if t is None else t.index_select(0, index.to(t.device)) for t in (self.condition, self.mask))
-        return Batch(x if mask is None else x.masked_fill(~mask, 0.0), condition, mask)
+        return Batch(x if mask is None else x.masked_fill(~mask, 0), condition, mask)
 
     def batches(self, size: int, index: Tensor | None = None) -> Iterator[Batch]:
         """The observations of these numbers (None: all in order), `size` at a time; the last batch may be shorter."""
@@ -105,11 +109,13 @@ class Source:
 
     def with_values(self, values: Tensor | Readable, scale: float = 1.0, draw: Draw | None = None) -> "Source":
         """Other values in the place of these, row by row: what is known beside them stays."""
-        return Source(values, self.labels, scale, draw, self.condition, self.mask)
+        return Source(values, self.labels, scale, draw, self.condition, self.mask, self.tokens)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Source":
         """The split on a device: values in memory are moved and scaled once, those of a memory map batch by batch."""
-        if isinstance(self.values, Tensor):
+        if isinstance(self.values, Tensor) and self.tokens:
+            source = self.with_values(self.values.to(device))
+        elif isinstance(self.values, Tensor):
             moved = self.values.to(device=device, dtype=dtype)
             source = self.with_values(moved if self.scale == 1.0 else moved * self.scale, draw=self.draw)
         else:
@@ -151,5 +157,7 @@ class Source:
         return torch.from_numpy(tensorable(read(self.values, rows))).to(self.device)
 
     def _scaled(self, values: Tensor) -> Tensor:
+        if self.tokens:
+            return values.long()
         x = values.to(self.dtype or torch.get_default_dtype())
         return x if self.scale == 1.0 else x * self.scale

@@ -56,11 +56,12 @@ def binarized(data: Data, how: Literal["static", "dynamic"], seed: int = 0) -> D
         seed: Of static binarisation.
 
     Raises:
-        ValueError: If a value is outside [0, 1].
+        ValueError: If a value is outside [0, 1], or the data are tokens.
 
     References:
         Salakhutdinov and Murray (2008), On the quantitative analysis of deep belief networks.
     """
+    _check_numbers(data, "binarize")
     _check_grey(data)
     if how == "static":
         return replace(data.mapped(lambda split, source: once(source, bernoulli, _salted(seed, split))), levels=2)
@@ -71,8 +72,9 @@ def dequantized(data: Data) -> Data:
     """Discrete data as real numbers, (k + u) / levels: the train split anew at each reading, valid and test once.
 
     Raises:
-        ValueError: If the data are not discrete.
+        ValueError: If the data are not discrete, or are tokens.
     """
+    _check_numbers(data, "dequantize")
     if data.levels is None:
         raise ValueError(f"expected discrete data to dequantize, came the real numbers of {data.name}: leave dequantize off")
     return replace(_noisy(data, partial(spread, levels=data.levels)), levels=None, dequantized=data.levels)
@@ -104,6 +106,11 @@ def _drawn(combine: Combine, x: Tensor) -> Tensor:
 
 def _salted(seed: int, split: str) -> int:
     return len(SPLITS) * seed + SPLITS.index(split)
+
+
+def _check_numbers(data: Data, what: str) -> None:
+    if data.space.kind in ("tokens", "counts"):
+        raise ValueError(f"expected numbers to {what}, got the {data.space.kind} of {data.name}; leave --data.{what} out")
 
 
 def _check_grey(data: Data) -> None:

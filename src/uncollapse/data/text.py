@@ -35,7 +35,7 @@ def from_sentences(
     name: str = "sentences",
     seed: int = 0,
 ) -> Data:
-    """Data from sentences, words between blanks: tokens k as k / (n - 1), n the size of the vocabulary.
+    """Data from sentences, words between blanks, as int64 tokens.
 
     The vocabulary is that of the train split, the most frequent words first; any other word is unknown. A split that is not
     given is drawn as in `from_arrays`. A sequence has room for the longest sentence and its end.
@@ -64,8 +64,7 @@ def from_sentences(
     rows, order = _completed(sizes, name, seed)
     known, token = _vocabulary(read, rows["train"], words)
     room = _room(read, name)
-    scale = 1 / (len(known) - 1)
-    sources: dict[str, Any] = {s: Source(torch.from_numpy(read.padded(rows[s], room, token)), None, scale) for s in SPLITS}
+    sources: dict[str, Any] = {s: Source(torch.from_numpy(read.padded(rows[s], room, token)), tokens=True) for s in SPLITS}
     return Data(name, **sources, levels=len(known), words=known, own=tuple(sizes), order=order)
 
 
@@ -93,9 +92,18 @@ def _room(read: SentenceTokens, name: str) -> int:
 
 
 def sentences(x: Tensor, words: Sequence[str]) -> list[str]:
-    """Sequences [N, T] of values k / (n - 1) as text, each up to its end."""
-    k = (x * (len(words) - 1)).round().long().tolist()
-    return [" ".join(words[token] for token in row[: [*row, 0].index(0)]) for row in k]
+    """Sequences [N, T] of int64 tokens as text, each up to its end.
+
+    Raises:
+        ValueError: If they are of another type.
+
+    Example:
+        >>> sentences(torch.tensor([[2, 1, 0], [3, 2, 3]]), [END, UNKNOWN, "a", "cat"])
+        ['a <unknown>', 'cat a cat']
+    """
+    if x.dtype != torch.int64:
+        raise ValueError(f"expected int64 tokens, got {x.dtype}; use the numbers of the words")
+    return [" ".join(words[token] for token in row[: [*row, 0].index(0)]) for row in x.tolist()]
 
 
 def of_length(data: Data, length: int) -> Data:
@@ -119,7 +127,7 @@ def of_length(data: Data, length: int) -> Data:
             f"length {most} or leave it out, or shorten it"
         )
     room = length + 1 - data.shape[0]
-    return data.mapped(lambda split, source: source.with_values(F.pad(_held(source), (0, room)), source.scale))
+    return data.mapped(lambda split, source: source.with_values(F.pad(_held(source), (0, room))))
 
 
 def of_words(data: Data, words: int) -> Data:
@@ -141,7 +149,7 @@ def of_words(data: Data, words: int) -> Data:
 
     def cut(split: str, source: Source) -> Source:
         k = _held(source)
-        return source.with_values(torch.where(k < words + 2, k, 1), 1 / (words + 1))
+        return source.with_values(torch.where(k < words + 2, k, 1))
 
     return replace(data.mapped(cut), levels=words + 2, words=data.words[: words + 2])
 
@@ -163,7 +171,7 @@ def in_vocabulary(data: Data, words: Sequence[str]) -> Data:
     new = torch.tensor([number.get(word, 1) for word in data.words], dtype=torch.int32)
 
     def turned(split: str, source: Source) -> Source:
-        return source.with_values(new[_held(source).long()], 1 / (len(words) - 1))
+        return source.with_values(new[_held(source).long()])
 
     return replace(data.mapped(turned), levels=len(words), words=tuple(words))
 

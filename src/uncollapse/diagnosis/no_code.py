@@ -9,7 +9,7 @@ from torch import Size, Tensor
 from uncollapse.distributions import DiscretizedLogistic, Likelihood, Recurrent
 from uncollapse.distributions.densities import LOG_2PI
 from uncollapse.distributions.fields import LogisticField
-from uncollapse.networks.recurrent import END, numbers
+from uncollapse.networks.recurrent import END
 
 LogProb = Callable[[Tensor], Tensor]
 """log p(x) in nats: x [N, *shape] to [N], float64."""
@@ -90,18 +90,18 @@ def _normal(likelihood: Likelihood, rows: Tensor) -> LogProb:
     return log_prob
 
 
-def levels_of(x: Tensor, levels: int) -> Tensor:
-    """The level of each value, 0 to levels - 1: x [N, *shape] to [N, D]."""
-    return numbers(x.flatten(1).double(), levels)
+def levels_of(x: Tensor, likelihood: Likelihood) -> Tensor:
+    """The number of each level or token, 0 to levels - 1: x [N, *shape] to [N, D]."""
+    return likelihood.numbers(x if x.dtype == torch.int64 else x.double()).flatten(1)
 
 
 def _frequencies(likelihood: Likelihood, rows: Tensor) -> LogProb:
     levels = int(likelihood.levels or 2)
-    k = levels_of(rows, levels)
+    k = levels_of(rows, likelihood)
     counts = torch.zeros(k.shape[1], levels, dtype=torch.double, device=k.device)
     counts.scatter_add_(1, k.T, counts.new_ones(k.T.shape))
     log_p = ((counts + 1 / levels) / (len(k) + 1)).log()
-    return lambda x: log_p.gather(1, levels_of(x, levels).T).sum(0)
+    return lambda x: log_p.gather(1, levels_of(x, likelihood).T).sum(0)
 
 
 def _logistic(likelihood: Likelihood, rows: Tensor) -> LogProb:
@@ -127,7 +127,7 @@ def _by_dimension(loc: Tensor, log_scale: Tensor, levels: int) -> LogProb:
 
 def word_counts(x: Tensor, likelihood: Recurrent) -> Tensor:
     """How often each word stands in each sequence, the first end counted and nothing after it: [N, *shape] to [N, levels]."""
-    k = levels_of(x, likelihood.levels)
+    k = levels_of(x, likelihood)
     ended = torch.zeros_like(k, dtype=torch.bool)
     if likelihood.ends:
         ended[:, 1:] = (k == END)[:, :-1].cummax(1).values

@@ -138,7 +138,7 @@ def diagnose_posterior(
 
 def admitted(model: LatentVariableModel, x: Any, name: str) -> Tensor:
     """Rows as the model takes them; what is wrong with them is no fault of the model."""
-    x, shape = torch.as_tensor(x).to(model.like), model.likelihood.shape
+    x, shape = model.cast(torch.as_tensor(x)), model.likelihood.shape
     if len(x) < 2:
         raise ValueError(f"expected at least 2 {name} to diagnose, came {len(x)}; a few hundred give a steady verdict")
     if x.shape[1:] != shape:

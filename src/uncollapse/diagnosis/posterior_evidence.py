@@ -236,7 +236,7 @@ def _of_decoder(model: VAE, batch: Batch, own: Scored, train: Tensor | Reference
     if broken:
         return {**named("decoder_gain", NOTHING), **named("gain_over_marginal", NOTHING), "to_tell": math.nan}
     if train is not None and not isinstance(train, Reference):
-        train = Reference(model.likelihood, torch.as_tensor(train).to(model.like))
+        train = Reference(model.likelihood, model.cast(torch.as_tensor(train)))
     x = batch.x
     told = Reference.crossed(model.likelihood, x) if train is None else train.of(x)
     swapped = log_likelihood(model, own.z[others(len(x)).to(x.device)], batch)

@@ -121,7 +121,7 @@ def _codes(likelihood: Likelihood, rows: Tensor) -> tuple[Callable[[Tensor], Ten
     if levels is not None and levels <= FINE:
 
         def one_hot(x: Tensor) -> Tensor:
-            return torch.nn.functional.one_hot(levels_of(x, levels)[:, dimensions], levels).flatten(1).float()
+            return torch.nn.functional.one_hot(levels_of(x, likelihood)[:, dimensions], levels).flatten(1).float()
 
         return one_hot, _of_counts(one_hot(rows), groups=len(dimensions))
     mean, scale = location_and_scale(likelihood, rows)

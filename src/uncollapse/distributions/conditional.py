@@ -8,6 +8,8 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 from zuko.lazy import LazyDistribution as Conditional
 
+from uncollapse.data import Space
+from uncollapse.distributions.numbers import numbers
 from uncollapse.parts import Part
 
 
@@ -70,7 +72,7 @@ class Likelihood(Part, Conditional):
 
     given: ClassVar[tuple[str, ...]] = ("features", "shape")
     density: ClassVar[Density] = Density.EXACT
-    levels: int | None = None  # discrete data lie on the grid k / (levels - 1) in [0, 1]; None: real numbers
+    levels: int | None = None  # discrete data lie on the grid k / (levels - 1) in [0, 1], or are tokens; None: real numbers
 
     def __init__(self, features: int, shape: Size):
         super().__init__()
@@ -79,17 +81,25 @@ class Likelihood(Part, Conditional):
     def forward(self, c: Any = None) -> Distribution:
         raise NotImplementedError
 
-    def check(self, x: Tensor) -> None:
-        """Refuse data that this likelihood gives no density to.
+    def check_shape(self, x: Tensor) -> None:
+        """Refuse data of another shape.
 
         Raises:
-            ValueError: If a value lies outside the likelihood's range, or is not finite.
+            ValueError: If theirs is not the likelihood's.
         """
         if x.shape[1:] != self.shape:
             raise ValueError(
                 f"expected observations of shape {tuple(self.shape)}, came {tuple(x.shape[1:])}; "
                 f"{self.instead_of_shape(x.shape[1:])}"
             )
+
+    def check(self, x: Tensor) -> None:
+        """Refuse data that this likelihood gives no density to.
+
+        Raises:
+            ValueError: If a value lies outside the likelihood's range, or is not finite.
+        """
+        self.check_shape(x)
         if not x.isfinite().all():
             raise ValueError(
                 f"expected finite numbers, came {int((~x.isfinite()).sum())} that are NaN or infinite; leave those "
@@ -98,13 +108,28 @@ class Likelihood(Part, Conditional):
         if self.levels is None:
             return
         grid = x * (self.levels - 1)
-        rounding = 1e-3 + 2.4e-7 * self.levels  # of a large vocabulary in float32
+        rounding = 1e-3 + 2.4e-7 * self.levels  # of many levels in float32
         if x.min() < 0 or x.max() > 1 or (grid - grid.round()).abs().max() > rounding:
             raise ValueError(
                 f"{type(self).__name__} expects {self.levels} levels k/{self.levels - 1} in [0, 1], came values from "
                 f"{float(x.min()):.4g} to {float(x.max()):.4g}, {x[:100].unique().numel()} different ones in the first "
                 f"{min(len(x), 100)} observations; write {self.instead}"
             )
+
+    @property
+    def space(self) -> Space:
+        """The space of the observations that it gives a density to."""
+        return Space(self.shape) if self.levels is None else Space(self.shape, "grid", self.levels)
+
+    def numbers(self, x: Tensor) -> Tensor:
+        """The number of each value of discrete data, 0 to levels - 1: any shape, to int64.
+
+        Raises:
+            ValueError: If the data are real numbers.
+        """
+        if self.levels is None:
+            raise ValueError(f"expected a likelihood of discrete data, got {type(self).__name__}; use Categorical")
+        return numbers(x, self.levels)
 
     def tokens(self, x: Tensor) -> Tensor | None:
         """How many tokens each sequence has, its end among them: x [B, *shape] to [B]; None where data are no sequences."""

@@ -95,9 +95,13 @@ class LatentVariableModel(Saved):
         Raises:
             ValueError: If the likelihood gives them no density.
         """
-        x = torch.as_tensor(x).to(self.like)
+        x = self.cast(torch.as_tensor(x))
         self.likelihood.check(x)
         return x
+
+    def cast(self, x: Tensor) -> Tensor:
+        """Observations on the model's device and in its floating type; tokens stay the whole numbers that they are."""
+        return x.to(self.like.device) if self.likelihood.space.kind == "tokens" else x.to(self.like)
 
     def embed(self, batch: Tensor | Batch) -> Batch:
         """The batch with its condition's features [B, C]; one that has them, and any batch of a model without conditions, as
@@ -296,9 +300,9 @@ class LatentVariableModel(Saved):
         The condition, where there is one, stays that of a.
         """
         a = self.embed(a)
-        like = as_batch(a).x
-        s = torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
-        return self.decode(torch.lerp(self.encode(a), self.encode(b), s), a)
+        start, end = self.encode(a), self.encode(b)
+        s = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).reshape(-1, 1, 1)
+        return self.decode(torch.lerp(start, end, s), a)
 
 
 def conditioned(

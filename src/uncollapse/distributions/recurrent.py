@@ -8,10 +8,11 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
 from uncollapse import noise
+from uncollapse.data import Space
 from uncollapse.distributions.conditional import Likelihood
 from uncollapse.distributions.densities import Unvalidated, wide
 from uncollapse.distributions.fields import Field
-from uncollapse.networks.recurrent import END, RecurrentDecoder, numbers
+from uncollapse.networks.recurrent import END, RecurrentDecoder, check_tokens
 
 
 class Recurrent(Likelihood):
@@ -19,9 +20,9 @@ class Recurrent(Likelihood):
 
     .. math:: \log p(x \mid z) = \sum_{t=1}^{T'} \log p(x_t \mid x_{<t}, z)
 
-    Tokens are levels of the house's grid, k / (n - 1), so that data and likelihood agree by the one number n, the size of the
-    vocabulary. Token 0 ends a sequence and fills it up to the length T. T' is the place of the first end, or T where there is
-    none; what fills the rest has probability one, and a token after the end has probability zero.
+    Tokens are int64 numbers 0 ... n - 1, n the size of the vocabulary. Token 0 ends a sequence and fills it up to the length T.
+    T' is the place of the first end, or T where there is none; what fills the rest has probability one, and a token after the
+    end has probability zero.
 
     A strong decoder: it can learn p(x) without z, and its posterior collapses unless something is done about it. `log_prob`
     is shown the tokens before each place (teacher forcing); `sample` carries the state along. There is no mean.
@@ -48,7 +49,7 @@ class Recurrent(Likelihood):
     Example:
         >>> _ = torch.manual_seed(0)
         >>> p = Recurrent(2, Size((3,)), levels=2, hidden=4, embedding=3)(torch.zeros(2))
-        >>> sequences = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 1, 0]])
+        >>> sequences = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 1, 0]])
         >>> mass = p.log_prob(sequences).exp()
         >>> round(mass[:4].sum().item(), 5), mass[4].item()
         (1.0, 0.0)
@@ -92,21 +93,37 @@ class Recurrent(Likelihood):
             return f"shorten them, or train with --data.length {theirs - 1} for sentences of so many words and the end"
         return super().instead_of_shape(came)
 
+    @property
+    def space(self) -> Space:
+        return Space(self.shape, "tokens", self.levels)
+
+    def numbers(self, x: Tensor) -> Tensor:
+        """The tokens themselves.
+
+        Raises:
+            ValueError: If they are not int64.
+        """
+        return check_tokens(x)
+
     def tokens(self, x: Tensor) -> Tensor:
         """The tokens of each sequence up to its end, which counts; what fills the rest does not.
 
         Example:
             >>> p = Recurrent(2, Size((4,)), levels=3, hidden=4, embedding=3)
-            >>> p.tokens(torch.tensor([[1.0, 0.5, 0, 0], [0, 0, 0, 0], [0.5, 0.5, 0.5, 0.5]])).tolist()
+            >>> p.tokens(torch.tensor([[2, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]])).tolist()
             [3, 1, 4]
         """
-        k = numbers(x, self.levels).flatten(1)
+        k = check_tokens(x).flatten(1)
         return _counts(k).sum(-1) if self.ends else torch.full_like(k[:, 0], k.shape[1])
 
     def check(self, x: Tensor) -> None:
         """Refuse data that this likelihood gives no density to, tokens after an end among them."""
-        super().check(x)
-        if self.ends and (wrong := int((~_ended_well(numbers(x, self.levels).flatten(1))).sum())):
+        self.check_shape(x)
+        check_tokens(x)
+        if len(x) and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
+            ends = f"{int(x.min())} to {int(x.max())}"
+            raise ValueError(f"Recurrent expects tokens from 0 to {self.levels - 1}, got {ends}; use {self.instead}")
+        if self.ends and (wrong := int((~_ended_well(x.flatten(1))).sum())):
             raise ValueError(
                 f"expected nothing but token 0, the end, after the first of a sequence, came {wrong} of {len(x)} sequences "
                 "with tokens after it; write --likelihood.ends false where token 0 is no end"
@@ -123,7 +140,7 @@ class SequenceField(Field):
     def log_prob(self, value: Tensor) -> Tensor:
         n = len(self.event_shape)
         batch = torch.broadcast_shapes(self.batch_shape, value.shape[: value.dim() - n])
-        k = numbers(value, self.levels).flatten(-n).expand(*batch, -1)
+        k = check_tokens(value).flatten(-n).expand(*batch, -1)
         z = self.z.expand(*batch, -1)
         logits = self.decoder(self.shown(k).reshape(-1, k.shape[-1]), z.reshape(-1, z.shape[-1]))
         log_p = -F.cross_entropy(wide(logits).flatten(0, 1), k.flatten(), reduction="none").reshape(k.shape)
@@ -145,12 +162,12 @@ class SequenceField(Field):
         u = noise.uniform(shape, self.z, self.rows(shape)).reshape(-1, self.event_shape.numel())
         z = self.z.expand(*shape[: len(shape) - len(self.event_shape)], -1).reshape(len(u), -1)
         states, k = self.decoder.states(z), torch.full_like(u[:, 0], self.decoder.start, dtype=torch.long)
-        ended, found = torch.zeros_like(k, dtype=torch.bool), torch.empty_like(u)
+        ended, found = torch.zeros_like(k, dtype=torch.bool), torch.empty_like(u, dtype=torch.long)
         for t in range(u.shape[1]):
             logits, states = self.decoder.advance(k.unsqueeze(1), z, states)
             below = logits[:, 0].softmax(-1).cumsum(-1)[:, :-1] < u[:, t : t + 1]
             k = below.sum(-1).masked_fill(ended, END)
-            found[:, t] = k.to(u) / (self.levels - 1)
+            found[:, t] = k
             ended = ended | (k == END) if self.ends else ended
         return found.reshape(shape)
 

@@ -254,7 +254,7 @@ class _Sampler:
     def block(self, batch: Batch, z: Tensor | None) -> Run:
         x = self.model.admit(batch.x)
         path = Path(self.model, batch.on(x.device)._replace(x=x), self.start)
-        first = path.draw(self.chains) if z is None else z.to(x).expand(self.chains, *z.shape).contiguous()
+        first = path.draw(self.chains) if z is None else z.to(self.model.like).expand(self.chains, *z.shape).contiguous()
         check(path, first)
         return run(path, first, self.annealing, table(path, self.annealing, self.chains), down=z is not None)
 

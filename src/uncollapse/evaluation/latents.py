@@ -14,7 +14,7 @@ from uncollapse.distributions.fields import LevelsField
 from uncollapse.distributions.latent import posterior_mean
 from uncollapse.distributions.still import evaluating
 from uncollapse.evaluation.probe import linear_probe, principal_components
-from uncollapse.networks.recurrent import END, numbers
+from uncollapse.networks.recurrent import END
 
 ROWS = 5000  # observations that are reconstructed, and as many draws whose latents are inferred
 TRAINED = 10_000  # training rows that a probe learns from, and a mean is of
@@ -137,12 +137,12 @@ def _error_rate(
 ) -> dict[str, float | None]:
     """The share of tokens that reconstructions get wrong, beside that of the commonest token at each place."""
     levels, ends = int(model.likelihood.levels or 0), bool(getattr(model.likelihood, "ends", False))
-    mode = _modes(numbers(train.batch(learned).x, levels).flatten(1), levels, ends)
+    mode = _modes(model.likelihood.numbers(train.batch(learned).x).flatten(1), levels, ends)
     wrong, constant, real = [], [], []
     for batch in source.batches(_CHUNK, index):
-        k = numbers(batch.x, levels).flatten(1)
+        k = model.likelihood.numbers(batch.x).flatten(1)
         inside = _inside(k, ends)
-        wrong.append(((_reconstructed(model, batch, levels) != k) & inside).sum(1).double())
+        wrong.append(((_reconstructed(model, batch) != k) & inside).sum(1).double())
         constant.append(((mode != k) & inside).sum(1).double())
         real.append(inside.sum(1).double())
     tokens = torch.cat(real)
@@ -150,12 +150,13 @@ def _error_rate(
     return _ratio("token_error_rate", torch.cat(wrong), tokens) | {"token_error_rate_of_mode": of_mode}
 
 
-def _reconstructed(model: LatentVariableModel, batch: Batch, levels: int) -> Tensor:
+def _reconstructed(model: LatentVariableModel, batch: Batch) -> Tensor:
     """The likeliest tokens at the posterior mean where they are independent, else a draw of all: [B, T]."""
     p = model.observe(model.encode(batch), batch)
     if isinstance(p, LevelsField):
         return p.log_p.argmax(p.axis).flatten(1)
-    return numbers(p.sample(), levels).flatten(1)
+    found: Tensor = model.likelihood.numbers(p.sample())
+    return found.flatten(1)
 
 
 def _modes(k: Tensor, levels: int, ends: bool) -> Tensor:

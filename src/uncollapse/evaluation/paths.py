@@ -119,7 +119,7 @@ def table(path: Path, annealing: Annealing, chains: int) -> Tensor | None:
     if annealing.adapt == "along":
         return None
     if annealing.adapt == "never" or not transitions:
-        return path.batch.x.new_full((transitions, images), annealing.step_size)
+        return path.model.like.new_full((transitions, images), annealing.step_size)
     found = run(path, path.draw(chains), annealing.preliminary(), None).step_sizes
     nearest = torch.linspace(0, len(found) - 1, transitions, device=found.device).round().long()
     return found[nearest]

@@ -140,6 +140,11 @@ def _of_condition(model: LatentVariableModel, condition: Tensor, notes: list[str
 def beside(model: LatentVariableModel, data: Data, split: str, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     """Observations of a split, at random, and as many draws."""
     noise.seed_step(seed, 0)
+    if data.space.kind in ("tokens", "counts"):
+        raise ValueError(
+            f"expected images or numbers to compare draws with, got the {data.space.kind} of {data.name}, between which no "
+            "distance is known; leave the draws out"
+        )
     real = _batch(model, data, split, draws).x
     return real, drawn(model, len(real))
 

@@ -30,7 +30,13 @@ class Network(Part, nn.Module):
         self.input, self.output = Size(input), Size(output)
 
     def flat(self, x: Tensor) -> Tensor:
-        """[..., *input] to [..., prod(input)]."""
+        """[..., *input] to [..., prod(input)].
+
+        Raises:
+            ValueError: If they are tokens.
+        """
+        if x.dtype == torch.int64:
+            raise ValueError(f"{type(self).__name__} reads real numbers, got int64 tokens; use RecurrentEncoder")
         return x if len(self.input) == 1 else x.reshape(*self.leading(x), prod(self.input))
 
     def leading(self, x: Tensor) -> Size:

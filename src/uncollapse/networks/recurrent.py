@@ -12,14 +12,20 @@ END = 0
 """The token that ends a sequence and fills what is left of its length."""
 
 
-def numbers(x: Tensor, levels: int) -> Tensor:
-    """The tokens 0 ... levels - 1 of values k / (levels - 1): any shape, to int64.
+def check_tokens(x: Tensor) -> Tensor:
+    """Refuse anything but int64 tokens; gives them back.
+
+    Raises:
+        ValueError: If they are of another type.
 
     Example:
-        >>> numbers(torch.tensor([0.0, 0.5, 1.0]), levels=5)
+        >>> check_tokens(torch.tensor([0, 2, 4]))
         tensor([0, 2, 4])
     """
-    return (x * (levels - 1)).round().long().clamp(0, levels - 1)
+    if x.dtype != torch.int64:
+        kind = str(x.dtype).removeprefix("torch.")
+        raise ValueError(f"expected int64 tokens, got {kind}; use --data.tokens N for a file of their numbers, or x.long()")
+    return x
 
 
 def run_cell(cell: nn.RNNBase, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -41,7 +47,7 @@ class RecurrentEncoder(Network):
     Args:
         input: Shape of one sequence, (length,); another shape is read in row-major order.
         output: Shape of one output.
-        levels: Number n of tokens; they come as k / (n - 1), and token 0 is the end.
+        levels: Number n of tokens 0 ... n - 1, int64; token 0 is the end.
         hidden: Size of the state.
         embedding: Size of a token's embedding.
         cell: torch.nn.LSTM or torch.nn.GRU.
@@ -52,7 +58,7 @@ class RecurrentEncoder(Network):
         Schmidhuber (1997).
 
     Example:
-        >>> RecurrentEncoder(Size((7,)), Size((4,)), levels=10, hidden=8)(torch.zeros(2, 3, 7)).shape
+        >>> RecurrentEncoder(Size((7,)), Size((4,)), levels=10, hidden=8)(torch.zeros(2, 3, 7, dtype=torch.long)).shape
         torch.Size([2, 3, 4])
     """
 
@@ -75,7 +81,7 @@ class RecurrentEncoder(Network):
         self.affine = nn.Linear(hidden, prod(output))
 
     def forward(self, x: Tensor) -> Tensor:
-        k = numbers(x, self.levels).reshape(-1, prod(self.input))
+        k = check_tokens(x).reshape(-1, prod(self.input))
         states, _ = run_cell(self.cell, self.embedding(k))
         state = states[:, -1]
         if self.ends:

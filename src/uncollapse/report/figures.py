@@ -52,7 +52,7 @@ def spread(x: Rows, n: int) -> Rows:
 def on(x: Tensor | Batch, model: LatentVariableModel) -> Batch:
     """Observations on the model's device, in its type, with what is known beside them."""
     batch = as_batch(x).on(model.like.device)
-    return batch._replace(x=batch.x.to(model.like.dtype))
+    return batch._replace(x=model.cast(batch.x))
 
 
 def moments(model: LatentVariableModel, draws: int = 4000) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from uncollapse import noise
 from uncollapse.data import Data
-from uncollapse.distributions import LatentVariableModel
+from uncollapse.distributions import LatentVariableModel, Likelihood
 from uncollapse.launch import launch
 from uncollapse.learning import Procedure
 from uncollapse.training.checkpoint import values_of
@@ -181,6 +181,7 @@ def admit(model: nn.Module, data: Data) -> None:
     """
     if not isinstance(model, LatentVariableModel):
         return
+    _check_kind(model.likelihood, data)
     expected = model.likelihood.levels
     if expected not in (None, data.levels):
         came = "real numbers" if data.levels is None else f"data of {data.levels} levels"
@@ -195,3 +196,16 @@ def admit(model: nn.Module, data: Data) -> None:
             f"{data.condition_space or 'none'}; use --data.condition labels beside --condition OneHot, or neither"
         )
     model.likelihood.check(data.train.batch(data.train.some(1000)).x)
+
+
+def _check_kind(likelihood: Likelihood, data: Data) -> None:
+    """Refuse numbers for a likelihood of tokens, and tokens for one of numbers."""
+    kinds = {"tokens": "tokens", "real": "numbers", "grid": "numbers"}
+    expected, got = (kinds[space.kind] for space in (likelihood.space, data.space))
+    if expected == got:
+        return
+    mended = (
+        "--data.tokens N for a file of their numbers, or another likelihood" if got == "numbers" else "--likelihood Recurrent"
+    )
+    name = type(likelihood).__name__
+    raise ValueError(f"{name} expects {expected}, got {data.name} with {got}; write {mended}")
