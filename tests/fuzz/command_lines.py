@@ -167,7 +167,7 @@ def cases(world: Path, folder: Path, n: int, seed: int) -> Iterator[tuple[str, d
         also = "a command was executed" if (case / "PWNED").exists() else None
         also = also or (f"written outside: {set(folder.iterdir()) - outside}" if set(folder.iterdir()) != outside else None)
         also = also or (_altered(argv, case) if ending.status == 0 else None)
-        at_work = ending.status is None and argv[0] == "train" and "--steps" not in argv and "step " in ending.out
+        at_work = ending.status is None and argv[0] == "train" and "--steps" not in argv and "step " in ending.out + ending.err
         yield " ".join(map(repr, argv)), None if at_work else wrong(ending, also), ending.status == 0 or at_work
 
 

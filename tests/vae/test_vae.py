@@ -87,12 +87,19 @@ def test_weights_of_another_model_are_refused() -> None:
             vae().load_weights(changed, "here")
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
-def test_damaged_weights_are_refused(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda b: b[:-1], "expected 936 bytes by its header, got 935"),
+        (lambda b: b[:-1] + bytes([b[-1] ^ 1]), "its bytes are not those that were saved"),
+        (lambda b: b"", "expected tensors, got a file without their names and shapes"),
+    ],
+)
+def test_damaged_weights_are_refused(damage: Callable[[bytes], bytes], words: str, tmp_path: Path) -> None:
     vae().save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(ValueError, match="is damaged: its bytes are not those that were saved"):
+    with pytest.raises(ValueError, match=f"is damaged: {words}"):
         VAE.from_pretrained(tmp_path)
 
 

@@ -9,9 +9,10 @@ import torch
 
 from uncollapse import noise
 from uncollapse.data import Data
+from uncollapse.diagnosis.monitors import CollapseMonitor
 from uncollapse.gan import GAN
 from uncollapse.noise import Rows
-from uncollapse.training.collapse_monitor import CollapseMonitor, collapse_monitor
+from uncollapse.training.collapse_monitor import collapse_monitor
 from uncollapse.training.documents import clear, put
 from uncollapse.training.log import Line, Log, Observer
 from uncollapse.training.machine import accelerator, rows, wrapper
