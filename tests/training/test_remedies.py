@@ -137,14 +137,15 @@ def test_a_longer_training_is_longer_than_the_run_s_own() -> None:
     assert any("--training.steps 60000 " in text for text in found)
 
 
-def test_a_conditional_model_is_told_what_it_accepts() -> None:
+@pytest.mark.parametrize("name", ["cvae-digits", "cgan-digits"])
+def test_a_conditional_model_is_told_what_it_accepts(name: str) -> None:
     """No VampPrior, which takes no condition; every remedy of a conditional model can be built."""
-    recipe, shape, condition = Recipe.read("cvae-digits"), Size((1, 8, 8)), Space(Size(()), "label", 10)
-    model = recipe.model(shape, condition)
-    found = remedies(recipe.procedure(model), "cvae-digits", {"prior_gap": 9.0}, recipe.training)
+    recipe, shape, condition = Recipe.read(name), Size((1, 8, 8)), Space(Size(()), "label", 10)
+    procedure = recipe.procedure(recipe.model(shape, condition))
+    found = remedies(procedure, name, {"verdict": "collapsed", "prior_gap": 9.0}, recipe.training)
     assert not any("VampPrior" in text for text in found) and any("--prior Mixture" in text for text in found)
     for text in found:
-        mended = Recipe.read("cvae-digits", shlex.split(text.partition("  ")[0])[3:])
+        mended = Recipe.read(name, shlex.split(text.partition("  ")[0])[3:])
         mended.procedure(mended.model(shape, condition))
 
 
