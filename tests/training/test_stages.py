@@ -15,7 +15,7 @@ from tests.training.conftest import small_vae
 from tests.training.test_resume import same_run
 
 from uncollapse import noise
-from uncollapse.data import Data, from_arrays
+from uncollapse.data import Batch, Data, from_arrays
 from uncollapse.data import load as load_data
 from uncollapse.distributions import BatchNormalized, Normal, OptimalSigma, likelihoods
 from uncollapse.learning import Alternating
@@ -162,6 +162,20 @@ def test_the_first_stage_is_what_it_would_be_alone_and_the_second_has_draws_of_i
         drawn.append(torch.randn(4))
     noise.seed_step(3, 7)
     assert torch.equal(drawn[0], torch.randn(4)) and not torch.equal(*drawn)
+
+
+def test_a_second_stage_has_rows_and_noise_of_its_own(digits: Data) -> None:
+    seen: list[tuple[float, float]] = []
+
+    class Watching(Amortized):
+        def step(self, batch: Batch, t: torch.Tensor) -> dict[str, torch.Tensor]:
+            seen.append((float(torch.rand(())), float(batch.x.sum())))
+            return super().step(batch, t)
+
+    vae, training = small_vae(), Training(steps=4, **SETTINGS)
+    fit([Stage(name, ELBO(vae), Watching, training=training) for name in ("a", "b")], digits)
+    for first, second in zip(zip(*seen[:4], strict=True), zip(*seen[4:], strict=True), strict=True):
+        assert len(first) == len(second) == 4 and not set(first) & set(second)
 
 
 def test_schedules_and_averages_are_of_a_stage(digits: Data) -> None:
