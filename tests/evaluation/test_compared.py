@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from uncollapse.evaluation import FeatureNetwork, Pixels, diversity_ms_ssim, inception_score, kid_interval
 from uncollapse.evaluation.compared import compared
-from uncollapse.evaluation.numbers import MEASURES, QUANTITIES, measures
+from uncollapse.evaluation.metric_catalog import MEASURES, QUANTITIES
+from uncollapse.evaluation.numbers import measures
 
 FEW = {"kid", "kid_standard_error", "kid_n"}
 IMAGES = {"ms_ssim", "ms_ssim_standard_error", "ms_ssim_data", "ms_ssim_pairs"}

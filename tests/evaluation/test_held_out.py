@@ -25,7 +25,8 @@ from uncollapse.evaluation import (
     observed,
 )
 from uncollapse.evaluation.held_out import density_of
-from uncollapse.evaluation.numbers import ELSEWHERE, FACTS, MEASURES, measures
+from uncollapse.evaluation.metric_catalog import FACTS, MEASURES
+from uncollapse.evaluation.numbers import ELSEWHERE, measures
 from uncollapse.gan import ImplicitModel
 from uncollapse.vae import VAE
 

@@ -13,7 +13,8 @@ from uncollapse.data import Data, Source, from_arrays
 from uncollapse.distributions import Generator, LatentVariableModel, Mixture, Normal, likelihoods, posteriors
 from uncollapse.divergences import Critic
 from uncollapse.evaluation import evaluate, evaluate_latents, evaluate_samples, linear_probe
-from uncollapse.evaluation.numbers import FACTS, MEASURES, measures
+from uncollapse.evaluation.metric_catalog import FACTS, MEASURES
+from uncollapse.evaluation.numbers import measures
 from uncollapse.gan import ALI, GAN, VEEGAN, ImplicitModel, InfoGAN
 from uncollapse.networks import MLP, Bias
 

@@ -114,4 +114,4 @@ def test_a_terminal_shows_names_as_they_are(text: str) -> None:
 def test_a_name_in_a_figure_is_no_formula(name: str) -> None:
     """matplotlib refuses formulas that it cannot read, and a page with them."""
     looks = [{"kind": "valid", "step": t, "coverage": 0.5} for t in range(3)]
-    assert name in svg(comparisons.shares({name: looks, "other": looks}, "coverage", "coverage"), "x")
+    assert name in svg(comparisons.shares({name: looks, "other": looks}, "coverage"), "x")

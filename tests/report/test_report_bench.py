@@ -83,7 +83,7 @@ def runs(n: int, points: int = 5) -> dict[str, list[dict]]:
 
 
 def test_twenty_curves_are_named_where_they_end_without_overlap() -> None:
-    figure = comparisons.information(runs(20), "kl", "KL")
+    figure = comparisons.information(runs(20), "kl")
     ax = figure.axes[0]
     labels = {text.get_text(): text.get_position()[1] for text in ax.texts if text.get_text().startswith("row")}
     heights = [labels[f"row {i}"] for i in range(20)]

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from uncollapse.cli.printable import marked, printable
-from uncollapse.cli.tables import COLORS
 from uncollapse.data.rows import Rows, read_rows
 from uncollapse.diagnosis.mode_verdict import MEANINGS
 from uncollapse.evaluation.judge import JudgedSamples, judged_samples
+from uncollapse.evaluation.metric_catalog import verdict_style
 from uncollapse.report.judge_page import write_judge_page
 from uncollapse.report.judged_words import advice, compared, copy_lines, group_lines, measure_lines
 from uncollapse.training.log import plain
@@ -55,7 +55,7 @@ def _check_out(out: Path | None) -> None:
 
 def _show(judged: JudgedSamples) -> None:
     verdict, reason = judged.diagnosis.verdict, judged.diagnosis.reason
-    _say(f"[bold {COLORS[verdict]}]{verdict}[/]: {marked(reason)}")
+    _say(f"[bold {verdict_style(verdict).tone.console}]{verdict}[/]: {marked(reason)}")
     _say(f"{MEANINGS[verdict]}\n")
     if judged.diagnosis.measures:
         page = console if console.is_terminal else Console(width=WIDE)

@@ -10,6 +10,7 @@ from rich.progress import Progress as Bar
 
 from uncollapse.cli.printable import marked
 from uncollapse.cli.tables import colored, cures
+from uncollapse.evaluation.metric_catalog import CATALOG
 
 NAMES = ("iwae", "elbo", "log_likelihood")
 
@@ -54,7 +55,7 @@ class Progress:
             self._enter(line["stage"])
         if line["kind"] == "train":
             self.words |= {"nats": f"{bound:8.2f} nats"} if bound is not None else {}
-            self.words |= {"kl": f"KL {line['kl']:.2f}"} if "kl" in line else {}
+            self.words |= {"kl": f"{CATALOG['kl'].short} {line['kl']:.2f}"} if "kl" in line else {}
             self.words |= {"critic": f"critic {line['critic_loss']:.2f}"} if "critic_loss" in line else {}
             self.words["speed"] = f"{self._speed(line['step']):.0f} steps/s"
             self.bar.update(self.task, completed=line["step"], seen="  ".join(self.words.values()))
@@ -90,9 +91,10 @@ def told(line: dict[str, Any]) -> list[str]:
     likelihood = "bound" in line and not ("closeness" in line or line.get("verdict") in ("too few", "diverged"))
     text = f"step {line['step']:>7}  " + (f"valid {line['bound']:9.3f} nats" if likelihood else " " * 20)
     if line.get("kl") is not None:
-        text += f"  KL {line['kl']:7.3f}"
+        text += f"  {CATALOG['kl'].short} {line['kl']:7.3f}"
     if "mutual_information" in line:
-        text += f"  I(x;z) {line['mutual_information']:6.3f}  active {line['active_units']:>3}  {colored(line['verdict'])}"
+        text += f"  {CATALOG['mutual_information'].short} {line['mutual_information']:6.3f}"
+        text += f"  active {line['active_units']:>3}  {colored(line['verdict'])}"
     if "coverage" in line:
         known = f"modes {line['modes']:>4} of {line['known_modes']}  " if "modes" in line else ""
         shares = "  ".join(f"{name} {line[name]:.2f}" for name in ("precision", "recall", "coverage") if name in line)

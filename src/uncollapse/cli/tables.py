@@ -9,27 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from uncollapse.cli.printable import marked
-from uncollapse.evaluation.numbers import FAR_FROM_PRIOR, QUANTITIES, TEXTS, far_from_prior
+from uncollapse.evaluation.metric_catalog import QUANTITIES, verdict_style
+from uncollapse.evaluation.numbers import FAR_FROM_PRIOR, TEXTS, far_from_prior
 from uncollapse.report import split_remedy
 from uncollapse.report.rows import cells, columns
 from uncollapse.training.bench import Found
 
 ERROR = "_standard_error"  # behind the name of a number whose line tells it
-
-COLORS = {
-    "healthy": "green",
-    "partly collapsed": "yellow",
-    "unknown": "yellow",
-    "worse than no code": "red",
-    "broken": "red",
-    "dropping modes": "yellow",
-    "blurred": "yellow",
-    "collapsed": "red",
-    "diverged": "red",
-    "copies the data": "red",
-    "too early": "yellow",
-    "too few": "yellow",
-}
 
 
 def shown(value: Any) -> str:
@@ -57,12 +43,14 @@ def numbers(summary: dict[str, Any]) -> Table:
     """One summary: the verdict, its reason, and every number with its unit."""
     table = Table(show_header=False, box=None, pad_edge=False)
     if "verdict" in summary:
-        color = COLORS.get(summary["verdict"], "white")
+        color = verdict_style(summary["verdict"]).tone.console
         table.add_row("verdict", f"[bold {color}]{marked(summary['verdict'])}[/]: {marked(summary.get('reason', ''))}")
     for name, quantity in QUANTITIES.items():
         if summary.get(name) is not None and not (name.endswith(ERROR) and summary.get(name.removesuffix(ERROR)) is not None):
             error = "" if summary.get(name + ERROR) is None else f" ± {shown(summary[name + ERROR])}"
-            table.add_row(name, f"{shown(summary[name])}{error} {marked(summary.get(f'{name}_of', quantity.unit))}".rstrip())
+            table.add_row(
+                name, f"{shown(summary[name])}{error} {marked(summary.get(quantity.unit_from, quantity.unit))}".rstrip()
+            )
     if far_from_prior(summary):
         table.add_row("", f"[yellow]{FAR_FROM_PRIOR}[/]")
     for name in TEXTS:
@@ -105,7 +93,7 @@ def rows_table(title: str, rows: dict[str, Found]) -> Table:
 
 def colored(verdict: str) -> str:
     """A verdict in its colour, for the console."""
-    return f"[{COLORS.get(verdict, 'white')}]{marked(verdict)}[/]"
+    return f"[{verdict_style(verdict).tone.console}]{marked(verdict)}[/]"
 
 
 def outcome(found: Found) -> str:

@@ -14,12 +14,13 @@ from torch import Tensor
 import uncollapse
 from uncollapse.atomic_write import write_text
 from uncollapse.data import Batch
+from uncollapse.evaluation.metric_catalog import CATALOG, VERDICTS, verdict_style
 from uncollapse.own_modules import Named
 from uncollapse.report import comparisons, pictures
 from uncollapse.report.curves import Rows
 from uncollapse.report.figures import on, steady
 from uncollapse.report.images import kind
-from uncollapse.report.page import TONES, UNTOLD, read_metrics, template
+from uncollapse.report.page import read_metrics, template
 from uncollapse.report.rows import cells, columns, legend, of_games, terms
 from uncollapse.report.sections import THRESHOLDS
 from uncollapse.report.style import NotDrawn, svg
@@ -28,8 +29,8 @@ from uncollapse.training.machine import place
 from uncollapse.training.run import load_data, load_model, read_config
 from uncollapse.vae import VAE
 
-BEST = {"nll": min, "elbo": max, "modes": max, "reverse_kl": min, "high_quality": max, "energy_coefficient": min, "fid": min}
-"""Measures of which one is better than another, and the better one."""
+BEST = {"lower": min, "higher": max}
+"""The better one of several values of a measure."""
 
 DRAWS = 16  # whose average stands for the mean of p(x|z) where that has none
 
@@ -70,11 +71,11 @@ def _table(out: Path, bench: Bench, title: str, rows: dict[str, Found], name: st
     """A table for the template; ids of what stands on it begin with `name`."""
     first = next(iter(bench.tables[title].rows))
     verdict = rows.get(first, {}).get("verdict") or ""
-    tone, sign = TONES.get(verdict, UNTOLD)
+    tone, sign = verdict_style(verdict)
     return {
         "title": title,
         "terms": terms(bench, title, rows),
-        "tone": tone,
+        "tone": tone.name,
         "sign": sign,
         "headline": verdict.capitalize() or "No verdict",
         "reason": rows.get(first, {}).get("reason") or "",
@@ -98,7 +99,7 @@ def story(rows: dict[str, Found], first: str) -> str:
     """
     others = {row: found for row, found in rows.items() if row != first}
     parts = []
-    for verdict in TONES:
+    for verdict in VERDICTS:
         names = [row for row, found in others.items() if found.get("verdict") == verdict]
         if names:
             parts.append(f"{len(names)} {'is' if len(names) == 1 else 'are'} {verdict} ({', '.join(names)})")
@@ -119,9 +120,10 @@ def story(rows: dict[str, Found], first: str) -> str:
 
 
 def _best(rows: dict[str, Found], name: str) -> str | None:
-    """The row with the best value of a measure."""
+    """The row with the best value of a measure; None where no value is better than another."""
+    better = CATALOG[name].better if name in CATALOG else ""
     values = {row: found[name] for row, found in rows.items() if found.get(name) is not None and found.get("verdict")}
-    return BEST[name](values, key=lambda row: values[row]) if values else None
+    return BEST[better](values, key=lambda row: values[row]) if values and better else None
 
 
 def _line(folder: Path, own: list[str], rows: dict[str, Found], row: str) -> Item:
@@ -134,8 +136,8 @@ def _line(folder: Path, own: list[str], rows: dict[str, Found], row: str) -> Ite
         "link": quote(f"{folder.parent.name}/{folder.name}/report.html") if report.exists() else "",
         "error": found.get("error", ""),
         "cells": [] if "error" in found else _cells(found, rows),
-        "tone": TONES.get(found.get("verdict") or "", UNTOLD)[0],
-        "best": [i for i, name in enumerate(columns(rows)) if name in BEST and _best(rows, name) == row],
+        "tone": verdict_style(found.get("verdict")).tone.name,
+        "best": [i for i, name in enumerate(columns(rows)) if _best(rows, name) == row],
     }
 
 
@@ -161,13 +163,13 @@ def _of_draws(runs: dict[str, Rows]) -> list[Drawing]:
         (
             "coverage",
             "Coverage over time",
-            lambda: comparisons.shares(runs, "coverage", "coverage"),
+            lambda: comparisons.shares(runs, "coverage"),
             "Share of held-out observations that draws come near; 0.97 between equal distributions.",
         ),
         (
             "precision",
             "Precision over time",
-            lambda: comparisons.shares(runs, "precision", "precision"),
+            lambda: comparisons.shares(runs, "precision"),
             "Share of draws that lie near an observation: high without coverage is mode collapse.",
         ),
     ]
@@ -179,14 +181,14 @@ def _of_likelihoods(runs: dict[str, Rows], rows: dict[str, Found]) -> list[Drawi
         (
             "kl",
             "KL over time",
-            lambda: comparisons.information(runs, "kl", "KL(q(z|x) ‖ p(z))"),
+            lambda: comparisons.information(runs, "kl"),
             f"Square-root scale. Below {THRESHOLDS.collapsed:g} nats (red) a row has collapsed, below {THRESHOLDS.partly:g} "
             "nats (amber) in part.",
         ),
         (
             "information",
             "What the code tells over time",
-            lambda: comparisons.information(runs, "mutual_information", "mutual information"),
+            lambda: comparisons.information(runs, "mutual_information"),
             "A KL far above the mutual information is spent on codes that do not match the prior.",
         ),
         (
@@ -211,7 +213,7 @@ def _made(folder: Path, rows: dict[str, Found], name: str, parts: Iterable[Named
         if "error" in found:
             continue
         shown: Item = {"name": f"{name}-row{i}", "title": row, "verdict": found.get("verdict") or "", "pictures": []}
-        shown["tone"] = TONES.get(shown["verdict"], UNTOLD)[0]
+        shown["tone"] = verdict_style(shown["verdict"]).tone.name
         try:
             drawn = _pictures(folder / row, x, parts)
         except (OSError, ValueError, RuntimeError) as error:

@@ -7,12 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uncollapse.diagnosis.posterior_verdict import Thresholds
+from uncollapse.evaluation.metric_catalog import CATALOG, verdict_style
 from uncollapse.report.curves import Rows, Series, by_kind, limits, over_steps, series, thinned, verdicts
-from uncollapse.report.style import AMBER, BLUE, CLASSES, INK, MUTED, RED, NotDrawn, panel, styled
+from uncollapse.report.style import CLASSES, COLORS, MUTED, NotDrawn, panel, styled
 
 FEW = 4  # points of a validation curve below which the training's own is drawn
-COLORS = {"healthy": BLUE, "partly collapsed": AMBER, "collapsed": RED, "worse than no code": RED, "broken": RED}
-"""What a verdict is drawn in."""
 
 
 def gathered(runs: dict[str, Rows], name: str) -> tuple[dict[str, Series], str]:
@@ -32,30 +31,30 @@ def gathered(runs: dict[str, Rows], name: str) -> tuple[dict[str, Series], str]:
 
 
 @styled
-def information(runs: dict[str, Rows], name: str, label: str, thresholds: Thresholds = Thresholds()) -> Figure:
+def information(runs: dict[str, Rows], name: str, thresholds: Thresholds = Thresholds()) -> Figure:
     """KL or mutual information of several runs over the steps, in nats on a square-root scale, where the verdicts lie below."""
     curves, of = gathered(runs, name)
     if not curves:
-        raise NotDrawn(f"No run's metrics.jsonl holds {label}.")
+        raise NotDrawn(f"No run's metrics.jsonl holds {CATALOG[name].label}.")
     late = [values[steps >= steps[-1] / 10] for steps, values in curves.values()]
     figure, ax = _panel(len(curves))
     verdicts(ax, max(2.5 * thresholds.partly, 1.08 * max(float(values.max()) for values in late)), thresholds, named=False)
     _drawn(ax, curves, next(iter(runs)))
-    over_steps(ax, f"{label}, {of} (nats)")
+    over_steps(ax, f"{CATALOG[name].label}, {of} (nats)")
     _named(figure, ax, curves, next(iter(runs)))
     return figure
 
 
 @styled
-def shares(runs: dict[str, Rows], name: str, label: str) -> Figure:
+def shares(runs: dict[str, Rows], name: str) -> Figure:
     """A share of several runs over the steps, from 0 to 1."""
     curves, of = gathered(runs, name)
     if not curves:
-        raise NotDrawn(f"No run's metrics.jsonl holds {label}.")
+        raise NotDrawn(f"No run's metrics.jsonl holds {CATALOG[name].label}.")
     figure, ax = _panel(len(curves))
     ax.set_ylim(0, 1.03)
     _drawn(ax, curves, next(iter(runs)))
-    over_steps(ax, f"{label}, {of}")
+    over_steps(ax, f"{CATALOG[name].label}, {of}")
     _named(figure, ax, curves, next(iter(runs)))
     return figure
 
@@ -85,7 +84,7 @@ def differences(found: dict[str, dict[str, float | str]]) -> Figure:
     figure, ax = _panel(len(rows))
     ax.axvline(0, color=MUTED, linewidth=1)
     for place, row in enumerate(rows):
-        color = COLORS.get(str(found[row].get("verdict")), INK)
+        color = COLORS[verdict_style(found[row].get("verdict")).tone.color]
         ax.errorbar(values[place], place, xerr=2 * errors[place], fmt="o", color=color, markersize=4.5, linewidth=1.4)
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.4, -0.6)

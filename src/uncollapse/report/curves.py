@@ -8,16 +8,15 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from uncollapse.diagnosis.posterior_verdict import Thresholds
+from uncollapse.evaluation.metric_catalog import CATALOG, VERDICTS
 from uncollapse.evaluation.numbers import number
-from uncollapse.report.style import AMBER, BLUE, INK, LINE, MUTED, ORANGE, RED, NotDrawn, legend, panel, styled, subscript
+from uncollapse.report.style import BLUE, COLORS, INK, LINE, MUTED, ORANGE, NotDrawn, color_of, legend, panel, styled, subscript
 
 Rows = list[dict[str, Any]]
 Series = tuple[np.ndarray, np.ndarray]
 
 BOUNDS = (("iwae", "bound"), ("elbo", "elbo"), ("elbo", "bound"), ("log_likelihood", "log_likelihood"), ("bound", "bound"))
 """What the training and the validation call the same bound, the one that was maximised first."""
-
-TITLES = {"iwae": "IWAE bound", "elbo": "ELBO", "log_likelihood": "log-likelihood", "bound": "bound"}
 
 UNUSED = 0.01  # nats below which a unit's divergence is drawn as unused
 
@@ -118,7 +117,7 @@ def bound(train: Rows, valid: Rows) -> Figure:
             label=f"best, {number(float(last[1][best]))} nats",
         )
     ax.set_ylim(limits(learned, checked))
-    over_steps(ax, f"{TITLES[ours]} (nats per example)", train)
+    over_steps(ax, f"{CATALOG[ours].label} (nats per example)", train)
     legend(figure, ax)
     return figure
 
@@ -132,9 +131,9 @@ def information(train: Rows, valid: Rows, thresholds: Thresholds = Thresholds())
     top = max(2.5 * thresholds.partly, 1.08 * max(float(v.max()) for _, v in (checked, told, _settled(kl)) if len(v)))
     figure, ax = panel()
     verdicts(ax, top, thresholds)
-    ax.plot(*kl, color=BLUE, alpha=0.4, linewidth=1, label="KL, training")
-    ax.plot(*checked, color=BLUE, label="KL")
-    ax.plot(*told, color=ORANGE, label="mutual information")
+    ax.plot(*kl, color=color_of("kl"), alpha=0.4, linewidth=1, label=f"{CATALOG['kl'].short}, training")
+    for name, curve in (("kl", checked), ("mutual_information", told)):
+        ax.plot(*curve, color=color_of(name), label=CATALOG[name].short)
     over_steps(ax, "nats per example (square-root scale)", train)
     legend(figure, ax)
     return figure
@@ -143,16 +142,17 @@ def information(train: Rows, valid: Rows, thresholds: Thresholds = Thresholds())
 def verdicts(ax: Axes, top: float, thresholds: Thresholds = Thresholds(), named: bool = True) -> None:
     """An ordinate in nats on a square-root scale from 0 to top, with where the verdicts lie, and their names if wanted."""
     ax.set_yscale("function", functions=(lambda y: np.sqrt(np.clip(y, 0, None)), np.square))
-    _band(ax, 0, thresholds.collapsed, RED, "collapsed" if named else "")
-    _band(ax, thresholds.collapsed, thresholds.partly, AMBER, "partly collapsed" if named else "")
+    _band(ax, 0, thresholds.collapsed, "collapsed", named)
+    _band(ax, thresholds.collapsed, thresholds.partly, "partly collapsed", named)
     ticks = [0, thresholds.collapsed, thresholds.partly, 5, 10, 20, 40, 70, 100, 200, 400, 700, 1000, 2000, 5000, 10000]
     ax.set_yticks([tick for tick in ticks if tick <= top], [f"{tick:g}" for tick in ticks if tick <= top])
     ax.minorticks_off()
     ax.set_ylim(0, top)
 
 
-def _band(ax: Axes, low: float, high: float, colour: str, name: str) -> None:
+def _band(ax: Axes, low: float, high: float, verdict: str, named: bool) -> None:
     """Where a verdict lies, its threshold dashed."""
+    colour, name = COLORS[VERDICTS[verdict].tone.color], verdict if named else ""
     ax.axhspan(low, high, color=colour, alpha=0.13, linewidth=0)
     ax.axhline(high, color=colour, linewidth=1, linestyle=(0, (4, 3)))
     ax.annotate(

@@ -2,30 +2,31 @@
 
 from matplotlib.figure import Figure
 
+from uncollapse.evaluation.metric_catalog import CATALOG
 from uncollapse.report.curves import Rows, limits, over_steps, series, thinned
-from uncollapse.report.style import BLUE, MUTED, ORANGE, NotDrawn, legend, panel, styled
+from uncollapse.report.style import NotDrawn, color_of, legend, panel, styled
 
 
 @styled
 def losses(train: Rows) -> Figure:
     """The losses of critic and generator over the steps."""
-    return _two(train, {"critic_loss": ("critic", BLUE), "generator_loss": ("generator", ORANGE)}, "loss")
+    return _two(train, ("critic_loss", "generator_loss"), "loss")
 
 
 @styled
 def logits(train: Rows) -> Figure:
     """The critic's mean logit of observations and of draws over the steps."""
-    return _two(train, {"critic_real": ("observations", MUTED), "critic_fake": ("draws", BLUE)}, "the critic's logit")
+    return _two(train, ("critic_real", "critic_fake"), "the critic's logit")
 
 
-def _two(train: Rows, drawn: dict[str, tuple[str, str]], label: str) -> Figure:
-    """Curves over the steps: of each its name in the log, what it is called and its colour."""
+def _two(train: Rows, drawn: tuple[str, str], label: str) -> Figure:
+    """The curves of two metrics over the steps."""
     curves = {name: thinned(*series(train, name)) for name in drawn}
     if not all(len(steps) for steps, _ in curves.values()):
         raise NotDrawn(f"metrics.jsonl holds no {label} yet.")
     figure, ax = panel()
-    for name, (called, colour) in drawn.items():
-        ax.plot(*curves[name], color=colour, label=called)
+    for name, curve in curves.items():
+        ax.plot(*curve, color=color_of(name), label=CATALOG[name].short)
     ax.set_ylim(limits(*curves.values()))
     over_steps(ax, label, train)
     legend(figure, ax)
@@ -35,8 +36,7 @@ def _two(train: Rows, drawn: dict[str, tuple[str, str]], label: str) -> Figure:
 @styled
 def gradients(valid: Rows) -> Figure:
     """The mean norm of the critic's gradient at observations and at draws over the steps."""
-    drawn = {"critic_gradient_real": ("at observations", MUTED), "critic_gradient_fake": ("at draws", BLUE)}
-    return _two(valid, drawn, "gradient of the critic")
+    return _two(valid, ("critic_gradient_real", "critic_gradient_fake"), "gradient of the critic")
 
 
 @styled
@@ -48,11 +48,10 @@ def coverage(valid: Rows) -> Figure:
     figure, ax = panel()
     modes = [row | {"share": row["modes"] / row["known_modes"]} for row in valid if row.get("modes") is not None]
     if modes:
-        ax.plot(*series(modes, "share"), color=ORANGE, label="modes captured")
-    ax.plot(*near, color=BLUE, label="coverage")
-    ax.plot(*precise, color=MUTED, label="precision")
-    if len(recalled[0]):
-        ax.plot(*recalled, color=MUTED, linestyle="dashed", label="recall")
+        ax.plot(*series(modes, "share"), color=color_of("modes"), label=CATALOG["modes"].label.lower())
+    for name, curve in (("coverage", near), ("precision", precise), ("recall", recalled)):
+        if len(curve[0]):
+            ax.plot(*curve, color=color_of(name), linestyle="dashed" if name == "recall" else "-", label=CATALOG[name].short)
     ax.set_ylim(0, 1.03)
     over_steps(ax, "share", valid)
     legend(figure, ax)

@@ -14,9 +14,10 @@ from uncollapse.atomic_write import write_text
 from uncollapse.diagnosis.mode_collapse import Group
 from uncollapse.diagnosis.mode_verdict import MEANINGS
 from uncollapse.evaluation.judge import JudgedSamples
+from uncollapse.evaluation.metric_catalog import verdict_style
 from uncollapse.report import judged_figures as figures
 from uncollapse.report.judged_words import advice, compared, copy_lines, example, measure_lines, percent
-from uncollapse.report.page import TONES, template
+from uncollapse.report.page import template
 from uncollapse.report.style import NotDrawn, subscript, svg
 
 GROUPS = 8  # groups of a table, and columns in which they differ most
@@ -37,10 +38,10 @@ def write_judge_page(path: str | Path, judged: JudgedSamples) -> Path:
         The path of the page.
     """
     diagnosis, page = judged.diagnosis, Path(path)
-    tone, sign = TONES[diagnosis.verdict]
+    tone, sign = verdict_style(diagnosis.verdict)
     text = template("judge.html").render(
         name=f"{judged.fakes.where} against {judged.reals.where}",
-        tone=tone,
+        tone=tone.name,
         sign=sign,
         headline=diagnosis.verdict.capitalize(),
         meaning=f"{MEANINGS[diagnosis.verdict]}.",

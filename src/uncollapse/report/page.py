@@ -12,6 +12,7 @@ from torch import Tensor
 from uncollapse.atomic_write import write_text
 from uncollapse.data import Batch
 from uncollapse.distributions import LatentVariableModel
+from uncollapse.evaluation.metric_catalog import verdict_style
 from uncollapse.evaluation.numbers import Summary, checked_summary, facts, meaning, measures
 from uncollapse.plain_files import read_json, read_text
 from uncollapse.report.curves import by_kind
@@ -20,25 +21,6 @@ from uncollapse.report.style import NotDrawn, svg
 from uncollapse.training.documents import check
 from uncollapse.training.log import check_log, read_lines
 from uncollapse.training.run import read_words
-
-TONES = {
-    "healthy": ("good", "✓"),
-    "partly collapsed": ("doubtful", "!"),
-    "unknown": ("open", "?"),
-    "worse than no code": ("bad", "✕"),
-    "broken": ("bad", "✕"),
-    "dropping modes": ("doubtful", "!"),
-    "blurred": ("doubtful", "!"),
-    "collapsed": ("bad", "✕"),
-    "diverged": ("bad", "✕"),
-    "copies the data": ("bad", "✕"),
-    "too early": ("doubtful", "!"),
-    "too few": ("open", "–"),
-}
-"""Verdict: class of its banner, and its sign."""
-
-UNTOLD = ("open", "–")
-"""The same where there is none."""
 
 MOST = 20_000
 """Lines of the log that figures are drawn of, about; of more, some are left out."""
@@ -103,9 +85,9 @@ def _told(run: Path, valid: list[dict[str, Any]]) -> dict[str, Any]:
     summary = summary or {"split": "valid", **(checked_summary(valid[-1], run / "metrics.jsonl") if valid else {})}
     summary.setdefault("verdict", valid[-1].get("verdict") if valid else None)
     verdict = str(summary["verdict"])
-    tone, sign = TONES.get(verdict, UNTOLD)
+    tone, sign = verdict_style(verdict)
     return {
-        "tone": tone,
+        "tone": tone.name,
         "sign": sign,
         "headline": verdict.capitalize() if meaning(summary) else "No verdict",
         "meaning": f"{meaning(summary)}." if meaning(summary) else UNKNOWN,

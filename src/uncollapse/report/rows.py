@@ -1,38 +1,43 @@
 """The rows of a bench in text: cells, what the rows of a table have in common, and all of it in Markdown."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
+from uncollapse.evaluation.metric_catalog import CATALOG
+from uncollapse.evaluation.numbers import unit
 from uncollapse.report.markdown import code, escaped
 from uncollapse.training.bench import Bench, Found
 from uncollapse.training.named import named
 
-COLUMNS = {
-    "nll": "nll",
-    "difference": "to the first row",
-    "elbo": "ELBO",
-    "kl": "KL",
-    "mutual_information": "I(x;z)",
-    "decoder_gain": "gain by z",
-    "active_units": "active units",
-    "fid": "FID",
-    "seconds": "seconds",
-    "verdict": "verdict",
-}
-"""What a table of VAEs states of each row and what it is called there; nats, but for active units, FID and seconds."""
+HEADS = {"difference": "to the first row", "verdict": "verdict"}
+"""The heads of what is no metric."""
 
-GAME_COLUMNS = {
-    "modes": "modes",
-    "high_quality": "in modes",
-    "reverse_kl": "reverse KL",
-    "coverage": "coverage",
-    "precision": "precision",
-    "energy_coefficient": "energy coefficient",
-    "fid": "FID",
-    "seconds": "seconds",
-    "verdict": "verdict",
-}
+COLUMNS = (
+    "nll",
+    "difference",
+    "elbo",
+    "kl",
+    "mutual_information",
+    "decoder_gain",
+    "active_units",
+    "fid",
+    "seconds",
+    "verdict",
+)
+"""What a table of VAEs states of each row; nats, but for active units, FID and seconds."""
+
+GAME_COLUMNS = (
+    "modes",
+    "high_quality",
+    "reverse_kl",
+    "coverage",
+    "precision",
+    "energy_coefficient",
+    "fid",
+    "seconds",
+    "verdict",
+)
 """The same of implicit models; shares, but for modes, nats of reverse KL, FID and seconds."""
 
 LEGEND = (
@@ -59,10 +64,9 @@ def columns(rows: dict[str, Found]) -> dict[str, str]:
         >>> list(columns({"plain": {"coverage": 0.5}}))[0], list(columns({"baseline": {"nll": 80.0}}))[0]
         ('modes', 'nll')
     """
-    if of_games(rows):
-        return GAME_COLUMNS
-    drawn = any("fid" in found for found in rows.values())
-    return {name: head for name, head in COLUMNS.items() if drawn or name != "fid"}
+    drawn = of_games(rows) or any("fid" in found for found in rows.values())
+    names = GAME_COLUMNS if of_games(rows) else COLUMNS
+    return {name: HEADS.get(name) or CATALOG[name].short for name in names if drawn or name != "fid"}
 
 
 def legend(rows: dict[str, Found]) -> str:
@@ -150,7 +154,7 @@ def _span(rows: Iterable[Found], name: str, words: str) -> str:
     return words.format(" to ".join(shown)) if shown else ""
 
 
-def cells(found: Found, columns: dict[str, str] = COLUMNS) -> list[str]:
+def cells(found: Found, columns: Collection[str] = COLUMNS) -> list[str]:
     """A row as text, one cell a column; of one that failed, its error in the first.
 
     Example:
@@ -166,11 +170,9 @@ def _cell(name: str, found: Found) -> str:
     value, error = found.get(name), found.get(f"{name}_standard_error")
     if value is None or isinstance(value, str):
         return value or ""
+    if name in CATALOG and CATALOG[name].out_of:
+        return f"{value} {unit(name, found)}" if found.get(CATALOG[name].out_of) is not None else str(value)
     match name:
-        case "active_units":
-            return f"{value} of {found['latent_units']}" if "latent_units" in found else str(value)
-        case "modes":
-            return f"{value} of {found['known_modes']}" if "known_modes" in found else str(value)
         case "reverse_kl" | "energy_coefficient" | "high_quality":
             return f"{value:.3f}"
         case "seconds":

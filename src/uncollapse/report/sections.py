@@ -89,9 +89,10 @@ TRAINING = [
         "information",
         "Is the code used?",
         lambda e: curves.information(e.train, e.valid),
-        f"Mutual information is what z tells about x. Below {THRESHOLDS.collapsed:g} nats (red) the posterior has collapsed, "
-        f"below {THRESHOLDS.partly:g} nats (amber) in part, unless there was less to tell; above them it has if the decoder "
-        "does not listen. A KL far above the mutual information is spent on codes that do not match the prior.",
+        "Mutual information, I(x;z), is what z tells about x. "
+        f"Below {THRESHOLDS.collapsed:g} nats (red) the posterior has collapsed, below {THRESHOLDS.partly:g} nats (amber) in "
+        "part, unless there was less to tell; above them it has if the decoder does not listen. A KL far above the mutual "
+        "information is spent on codes that do not match the prior.",
     ),
 ]
 

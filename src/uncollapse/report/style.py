@@ -8,6 +8,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from uncollapse.evaluation.metric_catalog import CATALOG
+
 INK, MUTED, LINE = "#1f2a35", "#5a6875", "#dce2e8"
 BLUE, ORANGE, RED, AMBER = "#0f6cb0", "#d4691e", "#bb3a41", "#9a6b00"
 CLASSES = ("#4477aa", "#ee7733", "#44aa99", "#cc6677", "#9970ab", "#999933", "#66b8dd", "#b05a8a", "#6a9a4a", "#9a9a9a")
@@ -15,6 +17,9 @@ CLASSES = ("#4477aa", "#ee7733", "#44aa99", "#cc6677", "#9970ab", "#999933", "#6
 
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", BLUE: "blue", ORANGE: "orange", RED: "red", AMBER: "amber"}
 """Colours that the page's style sheet replaces in the dark scheme, and the variables that hold them there."""
+
+COLORS = {variable: colour for colour, variable in VARIABLES.items()}
+"""Colours by their names in the catalogue of metrics."""
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -53,6 +58,16 @@ styled = matplotlib.rc_context(STYLE)
 
 class NotDrawn(Exception):
     """A figure that cannot be drawn; its message is the line that stands in the figure's place."""
+
+
+def color_of(metric: str) -> str:
+    """The colour of a metric's curve.
+
+    Example:
+        >>> color_of("kl") == BLUE, color_of("mutual_information") == ORANGE
+        (True, True)
+    """
+    return COLORS[CATALOG[metric].color]
 
 
 def panel(height: float = 3.1, width: float = 4.8) -> tuple[Figure, Axes]:
